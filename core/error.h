@@ -1,0 +1,29 @@
+/* core/error.h - texts for people: error sentences, log lines, the nearest valid word.
+ * Knows nothing of stores or configurations. */
+#ifndef MAKO_CORE_ERROR_H
+#define MAKO_CORE_ERROR_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+
+#include <mako/store_plugin.h>
+
+/* Put prefix before what err says already, cutting the end where it gets too long. */
+void mako_error_prefix(struct mako_error *err, const char *prefix);
+
+/* Append one piece of text; far cheaper than printf on paths where a status is common.
+ * at is the length so far; returns the new one. */
+size_t mako_error_add(struct mako_error *err, size_t at, const char *text);
+
+/* Send one line to where mako_set_log() says. */
+__attribute__((format(printf, 2, 3))) void mako_log(int level, const char *format, ...);
+
+/* " (did you mean 'x'?)" into out where one of the count words is near to word, else "".
+ * Returns out. */
+const char *mako_nearest(const char *word, const char *const *words, size_t count,
+                         char *out, size_t room);
+
+/* Whether text is UTF-8 (RFC 3629: no surrogates, nothing overlong). */
+bool mako_utf8_valid(const char *text, size_t len);
+
+#endif

@@ -1,0 +1,89 @@
+/* json.c - states that are JSON documents: thin helpers over snapshot.h and process.h. */
+#include <mako/json.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#define ENCODING (JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY)
+
+static int no_json(struct mako_error *err, int status, const char *why)
+{
+    return err ? mako_fail(err, status, "state: %s", why) : status;
+}
+
+/* A new string, or NULL. */
+static char *dump(const json_t *state)
+{
+    return json_dumps(state, ENCODING);
+}
+
+int mako_json_save(mako_store *store, const char *stream, const struct mako_save *save,
+                   const json_t *state, struct mako_error *err)
+{
+    struct mako_save with = {0};
+    char *text;
+    int status;
+
+    if (save->struct_size < sizeof with)
+        return no_json(err, MAKO_E_INVALID,
+                       "struct mako_save: struct_size must be sizeof");
+    text = dump(state);
+    if (!text)
+        return no_json(err, MAKO_E_INVALID, "cannot be encoded as JSON");
+    memcpy(&with, save, sizeof with);
+    with.struct_size = sizeof with;
+    with.state = text;
+    with.state_len = strlen(text);
+    status = mako_store_save(store, stream, &with, err);
+    free(text);
+    return status;
+}
+
+static int parse(const void *bytes, size_t len, int failure, json_t **state,
+                 struct mako_error *err)
+{
+    json_error_t why;
+    json_t *made = json_loadb(bytes, len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &why);
+
+    if (!made && json_error_code(&why) == json_error_out_of_memory)
+        return no_json(err, MAKO_E_NOMEM, "no memory");
+    if (!made)
+        return err ? mako_fail(err, failure, "state: not JSON: %s", why.text) : failure;
+    *state = made;
+    return MAKO_OK;
+}
+
+int mako_json_load(mako_store *store, const char *stream,
+                   const struct mako_expect *expect, json_t **state,
+                   struct mako_meta *meta, struct mako_error *err)
+{
+    mako_snapshot *snapshot;
+    const void *bytes;
+    size_t len;
+    int status = mako_store_load(store, stream, expect, &snapshot, meta, err);
+
+    if (status != MAKO_OK)
+        return status;
+    bytes = mako_snapshot_state(snapshot, &len);
+    status = parse(bytes, len, MAKO_DAMAGED, state, err);
+    mako_snapshot_unref(snapshot);
+    return status;
+}
+
+static int put_piece(const char *buffer, size_t size, void *data)
+{
+    return mako_bytes_put(data, buffer, size) == MAKO_OK ? 0 : -1;
+}
+
+int mako_json_encode(const json_t *state, mako_bytes *out, struct mako_error *err)
+{
+    if (json_dump_callback(state, put_piece, out, ENCODING) != 0)
+        return no_json(err, MAKO_E_CALLBACK, "cannot be encoded as JSON, or no memory");
+    return MAKO_OK;
+}
+
+int mako_json_decode(const void *bytes, size_t len, json_t **state,
+                     struct mako_error *err)
+{
+    return parse(bytes, len, MAKO_E_CALLBACK, state, err);
+}

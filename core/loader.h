@@ -1,0 +1,28 @@
+/* core/loader.h - finds, checks and maps store plugins; a registry for the life of the
+ * process.  Nothing is ever unloaded. */
+#ifndef MAKO_CORE_LOADER_H
+#define MAKO_CORE_LOADER_H
+
+#include <pthread.h>
+
+#include <mako/snapshot.h>
+#include <mako/store_plugin.h>
+
+/* A plugin that passed every check. */
+struct mako_plugin {
+    struct mako_store_plugin ops; /* copied; members beyond the plugin's size are zero */
+    /* Copied, option_count rows (at most 256) and an end row; not yet checked. */
+    struct mako_option *options;
+    size_t option_count;
+    uint32_t built_size; /* struct_size of the plugin's own descriptor */
+    char *path;
+    pthread_mutex_t lock; /* for MAKO_THREADS_PLUGIN; error checking */
+};
+
+/* plugin: a name, searched in dirs (NULL ends; may be NULL), MAKO_PLUGIN_PATH and the
+ * built-in directory; or an absolute path.  Errors are E_CONFIG (what was asked for) or
+ * E_PLUGIN (what was found), with the file, the cause and both numbers. */
+MAKO_CHECKED int mako_loader_get(char *const *dirs, const char *plugin,
+                                 struct mako_plugin **out, struct mako_error *err);
+
+#endif
