@@ -30,7 +30,7 @@ struct place {
     char path[256];
 };
 
-/* ---- small things --------------------------------------------------------------- */
+/* ---- small things ------------------------------------------------------------- */
 
 static const char *const durability_names[] = {"none", "memory", "crash", "power"};
 
@@ -95,7 +95,7 @@ static int check_keys(const struct place *at, const json_t *object,
     return MAKO_OK;
 }
 
-/* ---- strings with ${NAME} --------------------------------------------------------- */
+/* ---- strings with ${NAME} ----------------------------------------------------- */
 
 /* One variable, p behind its "${"; *end is set behind its "}". */
 static int variable(const struct place *at, const char *p, const char **end,
@@ -161,7 +161,7 @@ static int expand(const struct place *at, const char *text, char **out,
     return MAKO_OK;
 }
 
-/* ---- typed members; a missing one leaves *out alone -------------------------------- */
+/* ---- typed members; a missing one leaves *out alone --------------------------- */
 
 static int get_string(const struct place *parent, const json_t *object, const char *key,
                       char **out, struct mako_error *err)
@@ -272,8 +272,7 @@ static int get_schema(const struct place *parent, const json_t *object,
     return MAKO_OK;
 }
 
-/* ---- plugin options, still as pairs --------------------------------------------------
- */
+/* ---- plugin options, still as pairs ------------------------------------------- */
 
 static int set_pair(const struct place *at, struct mako_pair *pair, const json_t *value,
                     struct mako_error *err)
@@ -373,8 +372,7 @@ static int get_options(const struct place *parent, const json_t *object,
     return status;
 }
 
-/* ---- the file
- * --------------------------------------------------------------------------- */
+/* ---- the file ----------------------------------------------------------------- */
 
 static void free_strings(char **strings)
 {
@@ -557,8 +555,7 @@ char **mako_config_dirs(const struct mako_config *config)
     return config->plugin_dirs;
 }
 
-/* ---- one store
- * ---------------------------------------------------------------------------- */
+/* ---- one store ---------------------------------------------------------------- */
 
 void mako_store_config_free(struct mako_store_config *store)
 {

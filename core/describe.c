@@ -119,7 +119,7 @@ int mako_plugin_describe(const char *path, const char *plugin,
     return status;
 }
 
-/* ---- configurations --------------------------------------------------------------- */
+/* ---- configurations ----------------------------------------------------------- */
 
 static void say_options(const struct out *out, const struct mako_plugin *plugin,
                         const struct mako_options *options)

@@ -32,7 +32,7 @@ size_t mako_error_add(struct mako_error *err, size_t at, const char *text)
     return at + len;
 }
 
-/* ---- the log ---------------------------------------------------------------- */
+/* ---- the log ------------------------------------------------------------------ */
 
 static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
 static void (*log_to)(void *arg, int level, const char *message);
@@ -68,7 +68,7 @@ void mako_log(int level, const char *format, ...)
         (void)fprintf(stderr, "mako-snapshot: %s: %s\n", words[level], line);
 }
 
-/* ---- words ------------------------------------------------------------------ */
+/* ---- words -------------------------------------------------------------------- */
 
 const char *mako_status_name(int status)
 {

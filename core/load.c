@@ -46,8 +46,7 @@ struct loading {
     uint64_t moved;
 };
 
-/* ---- snapshots ----------------------------------------------------------------------
- */
+/* ---- snapshots ---------------------------------------------------------------- */
 
 mako_snapshot *mako_snapshot_ref(mako_snapshot *snapshot)
 {
@@ -102,8 +101,7 @@ static mako_snapshot *new_snapshot(size_t room)
     return snap;
 }
 
-/* ---- the sink -------------------------------------------------------------------------
- */
+/* ---- the sink ----------------------------------------------------------------- */
 
 /* What an earlier accept or lend of the same load left: it does not count any more. */
 static void forget(struct loading *l)
@@ -176,8 +174,7 @@ static int lend_blob(struct mako_sink *sink, const struct mako_meta *meta,
     return 0;
 }
 
-/* ---- gates
- * ------------------------------------------------------------------------------ */
+/* ---- gates -------------------------------------------------------------------- */
 
 static int say_schema(const struct loading *l, int status, uint32_t schema,
                       struct mako_error *err)
@@ -267,8 +264,7 @@ static int judge(struct loading *l, struct mako_error *err)
     return MAKO_OK;
 }
 
-/* ---- one load
- * ----------------------------------------------------------------------------- */
+/* ---- one load ----------------------------------------------------------------- */
 
 static void start(struct loading *l, mako_store *store)
 {
@@ -291,7 +287,7 @@ static int check_answer(const struct loading *l, int status, struct mako_error *
 }
 
 /* After the plugin's load returned status, inside or outside of the call: everything
- * that makes a result of it.  err is the caller's and may be NULL. */
+ * that makes a result of it. */
 static int conclude(struct loading *l, int status, struct mako_error *err)
 {
     if (status == MAKO_REFUSED)
@@ -399,7 +395,7 @@ int mako_store_load(mako_store *store, const char *stream,
     if (status != MAKO_OK)
         return status;
     status = store->plugin->ops.load(store->data, l.stream, &l.sink, call.err);
-    status = conclude(&l, leave_call(&call, &l, status), err);
+    status = conclude(&l, leave_call(&call, &l, status), call.err);
     if (status == MAKO_DAMAGED)
         mako_log(MAKO_LOG_WARN, "%s", call.err->text);
     deliver(&l, status, snapshot, found);
@@ -407,8 +403,7 @@ int mako_store_load(mako_store *store, const char *stream,
     return status;
 }
 
-/* ---- peek
- * ----------------------------------------------------------------------------------- */
+/* ---- peek --------------------------------------------------------------------- */
 
 int mako_peek_inside(mako_store *store, struct mako_str stream, struct mako_meta *meta,
                      struct mako_error *err)
@@ -443,7 +438,7 @@ int mako_store_peek(mako_store *store, const char *stream, struct mako_meta *met
     if (status != MAKO_OK)
         return status;
     status = store->plugin->ops.load(store->data, l.stream, &l.sink, call.err);
-    status = conclude(&l, leave_call(&call, &l, status), err);
+    status = conclude(&l, leave_call(&call, &l, status), call.err);
     if (status == MAKO_OK)
         *meta = l.meta;
     forget(&l);
@@ -451,8 +446,7 @@ int mako_store_peek(mako_store *store, const char *stream, struct mako_meta *met
     return status;
 }
 
-/* ---- many loads
- * ------------------------------------------------------------------------------- */
+/* ---- many loads --------------------------------------------------------------- */
 
 struct batch {
     struct loading *loads;

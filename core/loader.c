@@ -32,7 +32,7 @@ struct entry {
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct entry *registry;
 
-/* ---- names and places -------------------------------------------------------- */
+/* ---- names and places --------------------------------------------------------- */
 
 static bool good_name(const char *name)
 {
@@ -105,7 +105,7 @@ static int check_file(const char *path, struct stat *st, struct mako_error *err)
     return status;
 }
 
-/* ---- its headers ----------------------------------------------------------------- */
+/* ---- its headers -------------------------------------------------------------- */
 
 /* This library's own, made by the linker. */
 extern const ElfW(Ehdr) __ehdr_start __attribute__((visibility("hidden")));
@@ -167,7 +167,7 @@ static int check_object(const char *path, const struct stat *st, struct mako_err
     return status;
 }
 
-/* ---- what a plugin says of itself ---------------------------------------------- */
+/* ---- what a plugin says of itself --------------------------------------------- */
 
 static int check_required(const struct mako_store_plugin *ops, struct mako_error *err)
 {
@@ -299,7 +299,7 @@ static int check_descriptor(const struct mako_store_plugin *theirs,
     return status;
 }
 
-/* ---- mapping -------------------------------------------------------------------- */
+/* ---- mapping ------------------------------------------------------------------ */
 
 typedef const struct mako_store_plugin *(*entry_function)(void);
 
@@ -402,7 +402,7 @@ static int load_path(const char *path, const char *asked, struct mako_plugin **o
     return load_new(path, asked, &st, out, err);
 }
 
-/* ---- the search ------------------------------------------------------------------- */
+/* ---- the search --------------------------------------------------------------- */
 
 /* Where plugins are installed: beside the library itself, so that a tree can be moved,
  * else where it was configured to be. */

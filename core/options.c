@@ -210,7 +210,7 @@ static int set_pair(const struct mako_option *row, const struct mako_pair *pair,
     }
 }
 
-/* ---- the table ------------------------------------------------------------------ */
+/* ---- the table ---------------------------------------------------------------- */
 
 static int unknown_key(const struct mako_option *table, size_t count, const char *key,
                        struct mako_error *err)

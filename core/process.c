@@ -43,7 +43,7 @@ struct mako_feed {
     struct mako_error why;
 };
 
-/* ---- state and sequence ------------------------------------------------------------ */
+/* ---- state and sequence ------------------------------------------------------- */
 
 static int broken(const mako_process *p, struct mako_error *err)
 {
@@ -107,8 +107,7 @@ static bool is_own(const mako_process *p, const struct mako_event *event)
     return p->anchor == 0 || event->anchor == 0 || p->anchor == event->anchor;
 }
 
-/* ---- reading the log ------------------------------------------------------------------
- */
+/* ---- reading the log ---------------------------------------------------------- */
 
 static int feed_gap(mako_feed *feed, uint64_t seq)
 {
@@ -202,8 +201,7 @@ static int read_log(mako_process *p, uint64_t limit, struct mako_error *err)
     return status;
 }
 
-/* ---- opening
- * ------------------------------------------------------------------------------ */
+/* ---- opening ------------------------------------------------------------------ */
 
 static int check_aggregate(const struct mako_aggregate *a, const char *stream,
                            struct mako_error *err)
@@ -357,8 +355,7 @@ uint64_t mako_process_seq(const mako_process *p)
     return p->seq;
 }
 
-/* ---- running
- * ---------------------------------------------------------------------------- */
+/* ---- running ------------------------------------------------------------------ */
 
 int mako_process_catch_up(mako_process *p, struct mako_error *err)
 {
@@ -447,8 +444,7 @@ int mako_process_end(mako_process *p, uint64_t head, struct mako_error *err)
     return MAKO_OK;
 }
 
-/* ---- taking
- * --------------------------------------------------------------------------------- */
+/* ---- taking ------------------------------------------------------------------- */
 
 int mako_bytes_put(mako_bytes *out, const void *bytes, size_t len)
 {

@@ -6,6 +6,7 @@
  * of two saves is the later one, and the texts of errors. */
 #include "store.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -21,7 +22,7 @@
 
 #define BIT(status) (1u << (status))
 
-/* ---- processes ------------------------------------------------------------------ */
+/* ---- processes ---------------------------------------------------------------- */
 
 static atomic_uint generation;
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
@@ -41,7 +42,7 @@ unsigned mako_generation(void)
     return atomic_load_explicit(&generation, memory_order_relaxed);
 }
 
-/* ---- texts ------------------------------------------------------------------------ */
+/* ---- texts -------------------------------------------------------------------- */
 
 int mako_refuse(const mako_store *store, struct mako_error *err, int status,
                 const char *format, ...)
@@ -96,10 +97,11 @@ int mako_call_check(const struct mako_call *call, int status, unsigned expected,
 
     if (status == MAKO_OK)
         return status;
-    if (status > 0 ? status > 31 || !(expected & BIT(status))
-                   : status < MAKO_E_NO_SPACE || status == MAKO_E_PLUGIN ||
-                         status == MAKO_E_FORKED || status == MAKO_E_CALLBACK ||
-                         status == MAKO_E_CONFIG || status == MAKO_E_INVALID)
+    if (status > 0
+            ? status > 31 || !(expected & BIT(status))
+            : status < MAKO_E_NO_SPACE || (status == MAKO_E_PLUGIN && !call->judged) ||
+                  status == MAKO_E_FORKED || status == MAKO_E_CALLBACK ||
+                  status == MAKO_E_CONFIG || status == MAKO_E_INVALID)
         return mako_refuse(call->store, err, MAKO_E_PLUGIN,
                            "%s returned %d, which it may not", call->name, status);
     if (err->text[0])
@@ -112,8 +114,7 @@ int mako_call_check(const struct mako_call *call, int status, unsigned expected,
     return status;
 }
 
-/* ---- outages ------------------------------------------------------------------------
- */
+/* ---- outages ------------------------------------------------------------------ */
 
 static uint64_t monotonic_ms(void)
 {
@@ -184,8 +185,7 @@ static void outage_end(struct mako_call *call, bool up)
     pthread_mutex_unlock(&outage->lock);
 }
 
-/* ---- the way in and out
- * ----------------------------------------------------------------- */
+/* ---- the way in and out ------------------------------------------------------- */
 
 /* The lock that the plugin's thread model asks for, or NULL. */
 static pthread_mutex_t *model_lock(mako_store *store)
@@ -207,6 +207,7 @@ int mako_call_begin(struct mako_call *call, mako_store *store, const char *name,
     call->err = err ? err : &call->scratch;
     call->probe = false;
     call->unavailable = false;
+    call->judged = false;
     if (store->generation != mako_generation())
         return mako_refuse(store, err, MAKO_E_FORKED,
                            "opened in the parent process; a child opens its own");
@@ -286,8 +287,7 @@ int mako_take_struct(const mako_store *store, void *ours, size_t size, const voi
     return MAKO_OK;
 }
 
-/* ---- opening and closing
- * ------------------------------------------------------------------ */
+/* ---- opening and closing ------------------------------------------------------ */
 
 const char *mako_threads_name(uint32_t threads)
 {
@@ -592,8 +592,7 @@ void mako_store_unref(mako_store *store)
         drop(store);
 }
 
-/* ---- saving
- * ------------------------------------------------------------------------------- */
+/* ---- saving ------------------------------------------------------------------- */
 
 static int check_save(const mako_store *store, struct mako_str stream,
                       const struct mako_save *save, struct mako_error *err)
@@ -648,9 +647,10 @@ static void make_record(const mako_store *store, struct mako_str stream,
 }
 
 /* IF_NEWER for a plugin that cannot: look, then save, one at a time for a stream. */
-static int save_if_newer(mako_store *store, struct mako_record *record,
-                         struct mako_error *err)
+static int save_if_newer(struct mako_call *call, struct mako_record *record)
 {
+    mako_store *store = call->store;
+    struct mako_error *err = call->err;
     uint64_t hash = XXH3_64bits(record->stream.ptr, record->stream.len);
     pthread_mutex_t *stripe = &store->stripes[hash % MAKO_STRIPES];
     struct mako_meta stored = {0};
@@ -658,6 +658,7 @@ static int save_if_newer(mako_store *store, struct mako_record *record,
 
     pthread_mutex_lock(stripe);
     status = mako_peek_inside(store, record->stream, &stored, err);
+    call->judged = status == MAKO_E_PLUGIN;
     if (status >= 0 && stored.seq > record->meta.seq) {
         status = mako_fail(err, MAKO_STALE, "stream '%.100s': %llu is stored, %llu comes",
                            record->stream.ptr, (unsigned long long)stored.seq,
@@ -698,7 +699,7 @@ static int call_save(mako_store *store, struct mako_record *record,
     if (status != MAKO_OK)
         return status;
     if (emulates(store, record))
-        status = save_if_newer(store, record, call.err);
+        status = save_if_newer(&call, record);
     else
         status = store->plugin->ops.save(store->data, record, call.err);
     count_save(store, status, record->blob_len);
@@ -748,8 +749,11 @@ int mako_store_save(mako_store *store, const char *stream, const struct mako_sav
     return status;
 }
 
-/* ---- many saves
- * ----------------------------------------------------------------------------- */
+/* ---- many saves --------------------------------------------------------------- */
+
+/* Of an item that the plugin has forgotten: refused like any status that it may not
+ * return. */
+#define NO_STATUS INT_MIN
 
 /* The items of a batch that passed the checks, for one call into the plugin. */
 struct batch {
@@ -791,6 +795,8 @@ static int call_save_many(mako_store *store, struct batch *b, int *statuses,
             *err = text;
         return status;
     }
+    for (size_t i = 0; i < b->count; i++)
+        b->statuses[i] = NO_STATUS;
     status = store->plugin->ops.save_many(store->data, b->records, b->count, b->statuses,
                                           call.err);
     for (size_t i = 0; status == MAKO_OK && i < b->count; i++) {
@@ -851,8 +857,7 @@ int mako_store_save_many(mako_store *store, const char *const *streams,
     return MAKO_OK;
 }
 
-/* ---- removing
- * ------------------------------------------------------------------------------- */
+/* ---- removing ----------------------------------------------------------------- */
 
 int mako_store_remove(mako_store *store, const char *stream, struct mako_error *err)
 {
@@ -870,8 +875,7 @@ int mako_store_remove(mako_store *store, const char *stream, struct mako_error *
     return mako_call_end(&call, status, BIT(MAKO_NOT_FOUND));
 }
 
-/* ---- the store as a whole
- * ------------------------------------------------------------------- */
+/* ---- the store as a whole ----------------------------------------------------- */
 
 struct visit {
     struct mako_visitor visitor;

@@ -64,6 +64,7 @@ struct mako_call {
     struct mako_error scratch; /* where the caller gave no err */
     bool probe;                /* the one call that tries again after an outage */
     bool unavailable;          /* an item of a batch found the backend away */
+    bool judged;               /* E_PLUGIN is the core's own word, its text stands */
 };
 
 /* The generation of this process: goes up in every forked child. */

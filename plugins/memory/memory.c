@@ -40,7 +40,7 @@ struct memory {
     struct shard shards[SHARDS];
 };
 
-/* ---- nodes ---------------------------------------------------------------------- */
+/* ---- nodes -------------------------------------------------------------------- */
 
 static void node_unref(void *cookie)
 {
@@ -70,7 +70,7 @@ static struct node *node_new(const struct mako_record *record, uint64_t hash)
     return node;
 }
 
-/* ---- one shard, its lock held ------------------------------------------------------ */
+/* ---- one shard, its lock held ------------------------------------------------- */
 
 /* Where the stream is, or the empty slot where it would be. */
 static size_t shard_find(const struct shard *shard, struct mako_str stream, uint64_t hash)
@@ -125,8 +125,7 @@ static void shard_clear(struct shard *shard, size_t at)
     shard->used--;
 }
 
-/* ---- the store ------------------------------------------------------------------------
- */
+/* ---- the store ---------------------------------------------------------------- */
 
 static void memory_close(void *store)
 {
