@@ -12,8 +12,7 @@
 #include "policy.h"
 #include "store.h"
 
-#define BIT(status)  (1u << (status))
-#define LOAD_EXPECTS (BIT(MAKO_NOT_FOUND) | BIT(MAKO_DAMAGED))
+#define LOAD_EXPECTS (MAKO_BIT(MAKO_NOT_FOUND) | MAKO_BIT(MAKO_DAMAGED))
 
 /* One buffer: the state points into room, or at lent bytes. */
 struct mako_snapshot {
@@ -309,7 +308,7 @@ static int leave_call(struct mako_call *call, const struct loading *l, int statu
         (void)mako_call_leave(call, MAKO_OK, 0);
         return mako_refuse(l->store, call->err, checked, "%s", why.text);
     }
-    return mako_call_leave(call, status, LOAD_EXPECTS | BIT(MAKO_REFUSED));
+    return mako_call_leave(call, status, LOAD_EXPECTS | MAKO_BIT(MAKO_REFUSED));
 }
 
 static void count_load(mako_store *store, int status)
@@ -486,7 +485,7 @@ static int conclude_item(const struct mako_call *call, struct loading *l, int st
         mako_error_prefix(why, l->store->prefix);
         return checked;
     }
-    status = mako_call_check(call, status, LOAD_EXPECTS | BIT(MAKO_REFUSED), why);
+    status = mako_call_check(call, status, LOAD_EXPECTS | MAKO_BIT(MAKO_REFUSED), why);
     status = conclude(l, status, why);
     if (status == MAKO_DAMAGED)
         mako_log(MAKO_LOG_WARN, "%s", why->text);

@@ -1,6 +1,6 @@
-/* core/store.h - the handle behind mako_store, shared by store.c (its life, writing,
- * the whole store) and load.c (reading).  Every call into a plugin goes between
- * mako_call_begin() and mako_call_end(). */
+/* core/store.h - the handle behind mako_store, shared by store.c (its life, the store as
+ * a whole), save.c and load.c.  Every call into a plugin goes between mako_call_begin()
+ * and mako_call_end(), which are in call.c. */
 #ifndef MAKO_CORE_STORE_H
 #define MAKO_CORE_STORE_H
 
@@ -12,6 +12,9 @@
 #include "options.h"
 
 #define MAKO_STRIPES 16u
+
+/* A status in the set of those that an operation may end with. */
+#define MAKO_BIT(status) (1u << (status))
 
 enum mako_counter {
     MAKO_COUNT_SAVES,
@@ -67,6 +70,8 @@ struct mako_call {
     bool judged;               /* E_PLUGIN is the core's own word, its text stands */
 };
 
+/* Begin to count forks; once in a process, before its first store. */
+void mako_watch_forks(void);
 /* The generation of this process: goes up in every forked child. */
 unsigned mako_generation(void);
 

@@ -1,0 +1,281 @@
+/* call.c - the way into a plugin and back: fork guard, outages, the lock of the thread
+ * model, and the texts of errors.  Knows no operation. */
+#include "store.h"
+
+#include <string.h>
+#include <time.h>
+
+#include <xxhash.h>
+
+#include "envelope.h"
+#include "error.h"
+
+/* ---- processes ---------------------------------------------------------------- */
+
+static atomic_uint generation;
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
+static void in_child(void)
+{
+    atomic_fetch_add_explicit(&generation, 1, memory_order_relaxed);
+}
+
+static void watch_forks(void)
+{
+    (void)pthread_atfork(NULL, NULL, in_child);
+}
+
+void mako_watch_forks(void)
+{
+    pthread_once(&fork_once, watch_forks);
+}
+
+unsigned mako_generation(void)
+{
+    return atomic_load_explicit(&generation, memory_order_relaxed);
+}
+
+/* ---- texts -------------------------------------------------------------------- */
+
+int mako_refuse(const mako_store *store, struct mako_error *err, int status,
+                const char *format, ...)
+{
+    size_t used;
+    va_list args;
+
+    if (!err)
+        return status;
+    used = mako_error_add(err, 0, store->prefix);
+    va_start(args, format);
+    (void)vsnprintf(err->text + used, sizeof err->text - used, format, args);
+    va_end(args);
+    return status;
+}
+
+/* What a status means where the plugin left no text; save and load take this way often,
+ * so it does not format. */
+static const char *usual_text(int status)
+{
+    switch (status) {
+    case MAKO_NOT_FOUND:
+        return "no snapshot";
+    case MAKO_STALE:
+        return "a later snapshot is kept";
+    case MAKO_REFUSED:
+        return "declined";
+    case MAKO_DAMAGED:
+        return "the stored snapshot is damaged";
+    default:
+        return NULL;
+    }
+}
+
+static void say_usual(const struct mako_call *call, const char *text,
+                      struct mako_error *err)
+{
+    size_t at = mako_error_add(err, 0, call->store->prefix);
+
+    if (call->stream) {
+        at = mako_error_add(err, at, "stream '");
+        at = mako_error_add(err, at, call->stream);
+        at = mako_error_add(err, at, "': ");
+    }
+    (void)mako_error_add(err, at, text);
+}
+
+int mako_call_check(const struct mako_call *call, int status, unsigned expected,
+                    struct mako_error *err)
+{
+    const char *usual = usual_text(status);
+
+    if (status == MAKO_OK)
+        return status;
+    if (status > 0
+            ? status > 31 || !(expected & MAKO_BIT(status))
+            : status < MAKO_E_NO_SPACE || (status == MAKO_E_PLUGIN && !call->judged) ||
+                  status == MAKO_E_FORKED || status == MAKO_E_CALLBACK ||
+                  status == MAKO_E_CONFIG || status == MAKO_E_INVALID)
+        return mako_refuse(call->store, err, MAKO_E_PLUGIN,
+                           "%s returned %d, which it may not", call->name, status);
+    if (err->text[0])
+        mako_error_prefix(err, call->store->prefix);
+    else if (usual)
+        say_usual(call, usual, err);
+    else
+        (void)mako_refuse(call->store, err, status, "%s failed without a message (%s)",
+                          call->name, mako_status_name(status));
+    return status;
+}
+
+/* ---- outages ------------------------------------------------------------------ */
+
+static uint64_t monotonic_ms(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u;
+}
+
+/* Three quarters to five quarters of ms, so that many processes do not return at once. */
+static uint64_t jittered(uint64_t ms)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return ms - ms / 4 + XXH3_64bits(&now, sizeof now) % (ms / 2 + 1);
+}
+
+static int outage_check(struct mako_call *call)
+{
+    struct mako_outage *outage = &call->store->outage;
+    uint64_t now = monotonic_ms();
+    int status = MAKO_OK;
+
+    pthread_mutex_lock(&outage->lock);
+    if (!outage->probing && now >= outage->until_ms) {
+        outage->probing = true;
+        call->probe = true;
+    } else {
+        uint64_t left = now < outage->until_ms ? outage->until_ms - now : 0;
+
+        status = mako_refuse(call->store, call->err, MAKO_E_UNAVAILABLE,
+                             "not tried again for %llu ms after: %s",
+                             (unsigned long long)left, outage->cause);
+    }
+    pthread_mutex_unlock(&outage->lock);
+    return status;
+}
+
+/* text is the plugin's, before the prefix. */
+static void outage_begin(struct mako_call *call)
+{
+    struct mako_outage *outage = &call->store->outage;
+    uint64_t pause = call->store->config->retry_after_ms;
+
+    if (pause == 0)
+        return;
+    pthread_mutex_lock(&outage->lock);
+    outage->until_ms = monotonic_ms() + jittered(pause);
+    if (call->probe)
+        outage->probing = false;
+    (void)snprintf(outage->cause, sizeof outage->cause, "%.250s",
+                   call->err->text[0] ? call->err->text : "unavailable");
+    atomic_store_explicit(&outage->down, true, memory_order_relaxed);
+    pthread_mutex_unlock(&outage->lock);
+}
+
+/* up: the backend has answered. */
+static void outage_end(struct mako_call *call, bool up)
+{
+    struct mako_outage *outage = &call->store->outage;
+
+    pthread_mutex_lock(&outage->lock);
+    if (call->probe)
+        outage->probing = false;
+    if (up)
+        atomic_store_explicit(&outage->down, false, memory_order_relaxed);
+    pthread_mutex_unlock(&outage->lock);
+}
+
+/* ---- the way in and out ------------------------------------------------------- */
+
+/* The lock that the plugin's thread model asks for, or NULL. */
+static pthread_mutex_t *model_lock(mako_store *store)
+{
+    if (store->threads == MAKO_THREADS_PARALLEL)
+        return NULL;
+    return store->threads == MAKO_THREADS_STORE ? &store->lock : &store->plugin->lock;
+}
+
+int mako_call_begin(struct mako_call *call, mako_store *store, const char *name,
+                    const char *stream, struct mako_error *err)
+{
+    pthread_mutex_t *lock = model_lock(store);
+    int status;
+
+    call->store = store;
+    call->name = name;
+    call->stream = stream;
+    call->err = err ? err : &call->scratch;
+    call->probe = false;
+    call->unavailable = false;
+    call->judged = false;
+    if (store->generation != mako_generation())
+        return mako_refuse(store, err, MAKO_E_FORKED,
+                           "opened in the parent process; a child opens its own");
+    if (atomic_load_explicit(&store->outage.down, memory_order_relaxed)) {
+        status = outage_check(call);
+        if (status != MAKO_OK)
+            return status;
+    }
+    if (lock && pthread_mutex_lock(lock) != 0) {
+        if (call->probe)
+            outage_end(call, false);
+        return mako_refuse(store, err, MAKO_E_INVALID,
+                           "%s called from inside a scan of a plugin of the %s thread "
+                           "model",
+                           name, mako_threads_name(store->threads));
+    }
+    atomic_fetch_add_explicit(&store->refs, 1, memory_order_relaxed);
+    call->err->text[0] = '\0';
+    return MAKO_OK;
+}
+
+int mako_call_leave(struct mako_call *call, int status, unsigned expected)
+{
+    mako_store *store = call->store;
+    pthread_mutex_t *lock = model_lock(store);
+
+    if (lock)
+        pthread_mutex_unlock(lock);
+    if (status == MAKO_E_UNAVAILABLE || call->unavailable)
+        outage_begin(call);
+    else if (atomic_load_explicit(&store->outage.down, memory_order_relaxed))
+        outage_end(call, true);
+    return mako_call_check(call, status, expected, call->err);
+}
+
+int mako_call_end(struct mako_call *call, int status, unsigned expected)
+{
+    status = mako_call_leave(call, status, expected);
+    mako_store_unref(call->store);
+    return status;
+}
+
+int mako_check_stream(const mako_store *store, const char *stream, struct mako_str *out,
+                      struct mako_error *err)
+{
+    size_t len = stream ? strnlen(stream, MAKO_STREAM_MAX + 1) : 0;
+
+    if (len == 0)
+        return mako_refuse(store, err, MAKO_E_INVALID, "an empty stream id");
+    if (len > MAKO_STREAM_MAX)
+        return mako_refuse(store, err, MAKO_E_INVALID,
+                           "stream '%.40s...': an id has at most %u bytes", stream,
+                           MAKO_STREAM_MAX);
+    if (!mako_utf8_valid(stream, len))
+        return mako_refuse(store, err, MAKO_E_INVALID, "a stream id that is not UTF-8");
+    *out = (struct mako_str){.ptr = stream, .len = len};
+    return MAKO_OK;
+}
+
+int mako_take_struct(const mako_store *store, void *ours, size_t size, const void *theirs,
+                     const char *name, struct mako_error *err)
+{
+    uint32_t given = 0;
+
+    if (theirs)
+        memcpy(&given, theirs, sizeof given);
+    if (given < size)
+        return mako_refuse(store, err, MAKO_E_INVALID,
+                           "struct %s: struct_size is %u, must be sizeof, at least %zu",
+                           name, (unsigned)given, size);
+    for (size_t i = size; i < given; i++)
+        if (((const unsigned char *)theirs)[i] != 0)
+            return mako_refuse(store, err, MAKO_E_UNSUPPORTED,
+                               "struct %s: a member that this library does not know",
+                               name);
+    memcpy(ours, theirs, size);
+    return MAKO_OK;
+}

@@ -1,0 +1,298 @@
+/* save.c - writing: checks, the envelope, which of two saves is the later one where the
+ * plugin cannot tell, batches, removal. */
+#include "store.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include <xxhash.h>
+
+#include "envelope.h"
+
+/* Envelopes up to this size are built on the stack. */
+#define SMALL_BLOB 4096u
+
+/* ---- saving ------------------------------------------------------------------- */
+
+static int check_save(const mako_store *store, struct mako_str stream,
+                      const struct mako_save *save, struct mako_error *err)
+{
+    if (save->flags & ~MAKO_SAVE_FORCE)
+        return mako_refuse(store, err, MAKO_E_UNSUPPORTED,
+                           "struct mako_save: unknown flags 0x%x", (unsigned)save->flags);
+    if (save->seq == 0 || save->schema == 0)
+        return mako_refuse(store, err, MAKO_E_INVALID,
+                           "stream '%.100s': %s 0 cannot be saved", stream.ptr,
+                           save->seq == 0 ? "sequence" : "schema");
+    if (save->state_len > 0 && !save->state)
+        return mako_refuse(store, err, MAKO_E_INVALID,
+                           "stream '%.100s': state is NULL, state_len is not 0",
+                           stream.ptr);
+    if (save->state_len > store->config->max_snapshot)
+        return mako_refuse(store, err, MAKO_E_LIMIT,
+                           "stream '%.100s': a state of %zu bytes, max_snapshot is %llu",
+                           stream.ptr, save->state_len,
+                           (unsigned long long)store->config->max_snapshot);
+    return MAKO_OK;
+}
+
+/* Milliseconds since 1970, to the clock's tick: who saved first is told by sequences. */
+static int64_t wall_ms(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void make_record(const mako_store *store, struct mako_str stream,
+                        const struct mako_save *save, void *blob,
+                        struct mako_record *record)
+{
+    const struct mako_envelope e = {
+        .meta = {.seq = save->seq, .schema = save->schema, .created_ms = wall_ms()},
+        .anchor = save->anchor,
+        .kind = mako_envelope_kind(save->kind),
+        .state = save->state,
+        .state_len = save->state_len};
+    bool any = (save->flags & MAKO_SAVE_FORCE) || store->config->stale_replace;
+
+    mako_envelope_write(blob, stream, &e);
+    *record =
+        (struct mako_record){.stream = stream,
+                             .meta = e.meta,
+                             .flags = any ? 0 : MAKO_SAVE_IF_NEWER,
+                             .blob = blob,
+                             .blob_len = mako_envelope_size(stream.len, save->state_len)};
+}
+
+/* IF_NEWER for a plugin that cannot: look, then save, one at a time for a stream. */
+static int save_if_newer(struct mako_call *call, struct mako_record *record)
+{
+    mako_store *store = call->store;
+    struct mako_error *err = call->err;
+    uint64_t hash = XXH3_64bits(record->stream.ptr, record->stream.len);
+    pthread_mutex_t *stripe = &store->stripes[hash % MAKO_STRIPES];
+    struct mako_meta stored = {0};
+    int status;
+
+    pthread_mutex_lock(stripe);
+    status = mako_peek_inside(store, record->stream, &stored, err);
+    call->judged = status == MAKO_E_PLUGIN;
+    if (status >= 0 && stored.seq > record->meta.seq) {
+        status = mako_fail(err, MAKO_STALE, "stream '%.100s': %llu is stored, %llu comes",
+                           record->stream.ptr, (unsigned long long)stored.seq,
+                           (unsigned long long)record->meta.seq);
+    } else if (status >= 0) {
+        err->text[0] = '\0';
+        record->flags &= ~MAKO_SAVE_IF_NEWER;
+        status = store->plugin->ops.save(store->data, record, err);
+    }
+    pthread_mutex_unlock(stripe);
+    return status;
+}
+
+static void count_save(mako_store *store, int status, size_t len)
+{
+    if (status == MAKO_OK) {
+        mako_count(store, MAKO_COUNT_SAVES, 1);
+        mako_count(store, MAKO_COUNT_BYTES_SAVED, len);
+    } else {
+        mako_count(
+            store,
+            status == MAKO_STALE ? MAKO_COUNT_SAVES_STALE : MAKO_COUNT_SAVES_FAILED, 1);
+    }
+}
+
+static bool emulates(const mako_store *store, const struct mako_record *record)
+{
+    return (record->flags & MAKO_SAVE_IF_NEWER) &&
+           !(store->features & MAKO_FEATURE_IF_NEWER);
+}
+
+static int call_save(mako_store *store, struct mako_record *record,
+                     struct mako_error *err)
+{
+    struct mako_call call;
+    int status = mako_call_begin(&call, store, "save", record->stream.ptr, err);
+
+    if (status != MAKO_OK)
+        return status;
+    if (emulates(store, record))
+        status = save_if_newer(&call, record);
+    else
+        status = store->plugin->ops.save(store->data, record, call.err);
+    count_save(store, status, record->blob_len);
+    return mako_call_end(&call, status, MAKO_BIT(MAKO_STALE));
+}
+
+/* Check one save and build its record; what was allocated comes back in *heap. */
+static int prepare(const mako_store *store, const char *stream,
+                   const struct mako_save *given, void *small, void **heap,
+                   struct mako_record *record, struct mako_error *err)
+{
+    struct mako_save save;
+    struct mako_str id;
+    size_t size;
+    int status = mako_check_stream(store, stream, &id, err);
+
+    *heap = NULL;
+    if (status == MAKO_OK)
+        status = mako_take_struct(store, &save, sizeof save, given, "mako_save", err);
+    if (status == MAKO_OK)
+        status = check_save(store, id, &save, err);
+    if (status != MAKO_OK)
+        return status;
+    size = mako_envelope_size(id.len, save.state_len);
+    if (!small || size > SMALL_BLOB) {
+        *heap = malloc(size);
+        if (!*heap)
+            return mako_refuse(store, err, MAKO_E_NOMEM,
+                               "stream '%.100s': no memory for %zu bytes", stream, size);
+    }
+    make_record(store, id, &save, *heap ? *heap : small, record);
+    return MAKO_OK;
+}
+
+int mako_store_save(mako_store *store, const char *stream, const struct mako_save *save,
+                    struct mako_error *err)
+{
+    _Alignas(16) unsigned char small[SMALL_BLOB];
+    struct mako_record record;
+    void *heap;
+    int status = prepare(store, stream, save, small, &heap, &record, err);
+
+    if (status != MAKO_OK)
+        return status;
+    status = call_save(store, &record, err);
+    free(heap);
+    return status;
+}
+
+/* ---- many saves --------------------------------------------------------------- */
+
+/* Of an item that the plugin has forgotten: refused like any status that it may not
+ * return. */
+#define NO_STATUS INT_MIN
+
+/* The items of a batch that passed the checks, for one call into the plugin. */
+struct batch {
+    struct mako_record *records;
+    void **heaps;
+    size_t *items; /* record i is item items[i] */
+    int *statuses; /* the plugin's, by record */
+    size_t count;
+};
+
+static void batch_free(struct batch *b)
+{
+    for (size_t i = 0; b->heaps && i < b->count; i++)
+        free(b->heaps[i]);
+    free(b->records);
+    free(b->heaps);
+    free(b->items);
+    free(b->statuses);
+}
+
+static bool batch_room(struct batch *b, size_t count)
+{
+    b->records = calloc(count + 1, sizeof *b->records);
+    b->heaps = calloc(count + 1, sizeof *b->heaps);
+    b->items = calloc(count + 1, sizeof *b->items);
+    b->statuses = calloc(count + 1, sizeof *b->statuses);
+    return b->records && b->heaps && b->items && b->statuses;
+}
+
+static int call_save_many(mako_store *store, struct batch *b, int *statuses,
+                          struct mako_error *err)
+{
+    struct mako_call call;
+    struct mako_error text = {""}, why;
+    int status = mako_call_begin(&call, store, "save_many", NULL, &text);
+
+    if (status != MAKO_OK) {
+        if (err)
+            *err = text;
+        return status;
+    }
+    for (size_t i = 0; i < b->count; i++)
+        b->statuses[i] = NO_STATUS;
+    status = store->plugin->ops.save_many(store->data, b->records, b->count, b->statuses,
+                                          call.err);
+    for (size_t i = 0; status == MAKO_OK && i < b->count; i++) {
+        why = *call.err;
+        call.unavailable |= b->statuses[i] == MAKO_E_UNAVAILABLE;
+        count_save(store, b->statuses[i], b->records[i].blob_len);
+        b->statuses[i] =
+            mako_call_check(&call, b->statuses[i], MAKO_BIT(MAKO_STALE), &why);
+        statuses[b->items[i]] = b->statuses[i];
+        mako_note_first(err, &why, b->statuses[i]);
+    }
+    status = mako_call_end(&call, status, 0);
+    if (status != MAKO_OK && err)
+        *err = text;
+    return status;
+}
+
+static int save_batch(mako_store *store, const char *const *streams,
+                      const struct mako_save *const *saves, size_t count, int *statuses,
+                      struct mako_error *err)
+{
+    struct batch b = {0};
+    struct mako_error why;
+    int status = MAKO_OK;
+
+    if (!batch_room(&b, count)) {
+        batch_free(&b);
+        return mako_refuse(store, err, MAKO_E_NOMEM, "no memory for %zu saves", count);
+    }
+    for (size_t i = 0; i < count; i++) {
+        statuses[i] = prepare(store, streams[i], saves[i], NULL, &b.heaps[b.count],
+                              &b.records[b.count], &why);
+        mako_note_first(err, &why, statuses[i]);
+        if (statuses[i] == MAKO_OK)
+            b.items[b.count++] = i;
+    }
+    if (b.count > 0)
+        status = call_save_many(store, &b, statuses, err);
+    batch_free(&b);
+    return status;
+}
+
+int mako_store_save_many(mako_store *store, const char *const *streams,
+                         const struct mako_save *const *saves, size_t count,
+                         int *statuses, struct mako_error *err)
+{
+    struct mako_error why;
+    bool native =
+        (store->features & MAKO_FEATURE_IF_NEWER) || store->config->stale_replace;
+
+    if (err)
+        err->text[0] = '\0';
+    if (native && store->plugin->ops.save_many && count > 1)
+        return save_batch(store, streams, saves, count, statuses, err);
+    for (size_t i = 0; i < count; i++) {
+        statuses[i] = mako_store_save(store, streams[i], saves[i], &why);
+        mako_note_first(err, &why, statuses[i]);
+    }
+    return MAKO_OK;
+}
+
+/* ---- removing ----------------------------------------------------------------- */
+
+int mako_store_remove(mako_store *store, const char *stream, struct mako_error *err)
+{
+    struct mako_call call;
+    struct mako_str id;
+    int status = mako_check_stream(store, stream, &id, err);
+
+    if (status == MAKO_OK)
+        status = mako_call_begin(&call, store, "remove", stream, err);
+    if (status != MAKO_OK)
+        return status;
+    status = store->plugin->ops.remove(store->data, id, call.err);
+    if (status >= 0)
+        mako_count(store, MAKO_COUNT_REMOVES, 1);
+    return mako_call_end(&call, status, MAKO_BIT(MAKO_NOT_FOUND));
+}
