@@ -76,8 +76,13 @@ static void say_usual(const struct mako_call *call, const char *text,
     size_t at = mako_error_add(err, 0, call->store->prefix);
 
     if (call->stream) {
+        char id[100]; /* a long one must not push the cause out */
+        size_t len = strnlen(call->stream, sizeof id - 1);
+
+        memcpy(id, call->stream, len);
+        id[len] = '\0';
         at = mako_error_add(err, at, "stream '");
-        at = mako_error_add(err, at, call->stream);
+        at = mako_error_add(err, at, id);
         at = mako_error_add(err, at, "': ");
     }
     (void)mako_error_add(err, at, text);

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "error.h"
+
 #define ENCODING (JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY)
 
 static int no_json(struct mako_error *err, int status, const char *why)
@@ -53,6 +55,19 @@ static int parse(const void *bytes, size_t len, int failure, json_t **state,
     return MAKO_OK;
 }
 
+/* As the core's own texts begin. */
+static void name_stream(const mako_store *store, const char *stream,
+                        struct mako_error *err)
+{
+    struct mako_info info = {.struct_size = sizeof info};
+    char where[200];
+
+    mako_store_info(store, &info);
+    (void)snprintf(where, sizeof where, "store '%.60s' (%s): stream '%.90s': ", info.name,
+                   info.plugin, stream);
+    mako_error_prefix(err, where);
+}
+
 int mako_json_load(mako_store *store, const char *stream,
                    const struct mako_expect *expect, json_t **state,
                    struct mako_meta *meta, struct mako_error *err)
@@ -67,6 +82,8 @@ int mako_json_load(mako_store *store, const char *stream,
     bytes = mako_snapshot_state(snapshot, &len);
     status = parse(bytes, len, MAKO_DAMAGED, state, err);
     mako_snapshot_unref(snapshot);
+    if (status != MAKO_OK && err)
+        name_stream(store, stream, err);
     return status;
 }
 

@@ -350,7 +350,7 @@ int mako_store_scan(mako_store *store, const char *prefix,
     struct mako_call call;
     int status;
 
-    if (!store->plugin->ops.scan)
+    if (store->generation == mako_generation() && !store->plugin->ops.scan)
         return mako_refuse(store, err, MAKO_E_UNSUPPORTED, "this plugin cannot scan");
     status = mako_call_begin(&call, store, "scan", NULL, err);
     if (status != MAKO_OK)
@@ -383,7 +383,7 @@ int mako_store_compact(mako_store *store,
     struct mako_call call;
     int status;
 
-    if (!store->plugin->ops.compact)
+    if (store->generation == mako_generation() && !store->plugin->ops.compact)
         return mako_refuse(store, err, MAKO_E_UNSUPPORTED, "this plugin cannot compact");
     status = mako_call_begin(&call, store, "compact", NULL, err);
     if (status != MAKO_OK)
