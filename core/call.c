@@ -272,7 +272,7 @@ int mako_take_struct(const mako_store *store, void *ours, size_t size, const voi
 
     if (theirs)
         memcpy(&given, theirs, sizeof given);
-    if (given < size)
+    if (!theirs || given < size)
         return mako_refuse(store, err, MAKO_E_INVALID,
                            "struct %s: struct_size is %u, must be sizeof, at least %zu",
                            name, (unsigned)given, size);

@@ -74,23 +74,19 @@ static bool is_ignored(const char *key)
     return key[0] == '_' || strcmp(key, "$schema") == 0;
 }
 
-static int check_keys(const struct place *at, const json_t *object,
-                      const char *const *known, size_t count, struct mako_error *err)
+static int check_keys(const struct place *at, json_t *object, const char *const *known,
+                      size_t count, struct mako_error *err)
 {
-    const char *key;
-    json_t *value;
-
-    json_object_foreach((json_t *)(uintptr_t)object, key, value)
-    {
+    for (void *i = json_object_iter(object); i; i = json_object_iter_next(object, i)) {
+        const char *key = json_object_iter_key(i);
         char near[80];
-        size_t i = 0;
+        size_t word = 0;
 
-        while (i < count && strcmp(known[i], key) != 0)
-            i++;
-        if (i < count || is_ignored(key))
-            continue;
-        return refuse(at, err, "unknown key '%s'%s", key,
-                      mako_nearest(key, known, count, near, sizeof near));
+        while (word < count && strcmp(known[word], key) != 0)
+            word++;
+        if (word == count && !is_ignored(key))
+            return refuse(at, err, "unknown key '%s'%s", key,
+                          mako_nearest(key, known, count, near, sizeof near));
     }
     return MAKO_OK;
 }
@@ -249,7 +245,7 @@ static int get_schema(const struct place *parent, const json_t *object,
                       struct mako_store_config *store, struct mako_error *err)
 {
     static const char *const keys[] = {"min", "max"};
-    const json_t *value = json_object_get(object, "schema");
+    json_t *value = json_object_get(object, "schema");
     struct place at = below(parent, "schema");
     uint64_t min = 0, max = 0;
     int status;
@@ -346,10 +342,9 @@ static int get_options(const struct place *parent, const json_t *object,
                        const char *const *overrides, struct mako_store_config *store,
                        struct mako_error *err)
 {
-    json_t *options = json_object_get(object, "options"), *value;
+    json_t *options = json_object_get(object, "options");
     struct place at = below(parent, "options");
     size_t room = json_object_size(options) + 1;
-    const char *key;
     int status = MAKO_OK;
 
     if (options && !json_is_object(options))
@@ -359,14 +354,11 @@ static int get_options(const struct place *parent, const json_t *object,
     store->options = calloc(room, sizeof *store->options);
     if (!store->options)
         return no_memory(err);
-    json_object_foreach(options, key, value)
-    {
-        if (is_ignored(key))
-            continue;
-        status = add_pair(&at, store, key, value, err);
-        if (status != MAKO_OK)
-            return status;
-    }
+    for (void *i = json_object_iter(options); i && status == MAKO_OK;
+         i = json_object_iter_next(options, i))
+        if (!is_ignored(json_object_iter_key(i)))
+            status = add_pair(&at, store, json_object_iter_key(i),
+                              json_object_iter_value(i), err);
     for (; overrides && *overrides && status == MAKO_OK; overrides++)
         status = add_override(store, *overrides, err);
     return status;
@@ -525,11 +517,11 @@ int mako_config_read(const struct mako_source *source, struct mako_config **conf
 
 static const char *store_key(const struct mako_config *config, size_t index)
 {
-    const char *key;
-    json_t *value;
+    json_t *stores = config->stores;
 
-    json_object_foreach(config->stores, key, value)
-    {
+    for (void *i = json_object_iter(stores); i; i = json_object_iter_next(stores, i)) {
+        const char *key = json_object_iter_key(i);
+
         if (!is_ignored(key) && index-- == 0)
             return key;
     }
@@ -642,9 +634,9 @@ static int copy_place(const struct mako_config *config, const char *name,
     return MAKO_OK;
 }
 
-static int fill_store(const struct mako_config *config, const char *name,
-                      const json_t *object, const char *const *overrides,
-                      struct mako_store_config *store, struct mako_error *err)
+static int fill_store(const struct mako_config *config, const char *name, json_t *object,
+                      const char *const *overrides, struct mako_store_config *store,
+                      struct mako_error *err)
 {
     static const char *const keys[] = {"plugin",       "durability",  "snapshot_every",
                                        "max_snapshot", "stale_saves", "on_load_failure",
@@ -707,7 +699,7 @@ int mako_config_store(const struct mako_config *config, const char *name,
                       struct mako_error *err)
 {
     struct mako_store_config *made;
-    const json_t *object;
+    json_t *object;
     int status = MAKO_OK;
 
     if (!name)

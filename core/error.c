@@ -169,10 +169,26 @@ static size_t follow(const unsigned char *p, unsigned char *low, unsigned char *
     return 0;
 }
 
+/* How many bytes at the beginning are ASCII for certain, eight at a time: most stream ids
+ * are nothing else, and every call checks one. */
+static size_t ascii_run(const unsigned char *p, size_t len)
+{
+    size_t at = 0;
+    uint64_t eight;
+
+    for (; at + sizeof eight <= len; at += sizeof eight) {
+        memcpy(&eight, p + at, sizeof eight);
+        if (eight & 0x8080808080808080u)
+            break;
+    }
+    return at;
+}
+
 bool mako_utf8_valid(const char *text, size_t len)
 {
     const unsigned char *p = (const unsigned char *)text, *end = p + len;
 
+    p += ascii_run(p, len);
     while (p < end) {
         unsigned char low, high;
         size_t more;

@@ -301,9 +301,11 @@ static int conclude(struct loading *l, int status, struct mako_error *err)
 /* E_PLUGIN from check_answer() needs its prefix; everything else the usual check. */
 static int leave_call(struct mako_call *call, const struct loading *l, int status)
 {
-    struct mako_error why = {""};
-    int checked = check_answer(l, status, &why);
+    struct mako_error why; /* clearing it whole would cost more than the check */
+    int checked;
 
+    why.text[0] = '\0';
+    checked = check_answer(l, status, &why);
     if (checked == MAKO_E_PLUGIN && status != MAKO_E_PLUGIN) {
         (void)mako_call_leave(call, MAKO_OK, 0);
         return mako_refuse(l->store, call->err, checked, "%s", why.text);

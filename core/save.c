@@ -159,7 +159,7 @@ int mako_store_save(mako_store *store, const char *stream, const struct mako_sav
                     struct mako_error *err)
 {
     _Alignas(16) unsigned char small[SMALL_BLOB];
-    struct mako_record record;
+    struct mako_record record = {.flags = 0};
     void *heap;
     int status = prepare(store, stream, save, small, &heap, &record, err);
 

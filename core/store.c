@@ -83,13 +83,13 @@ static void drop(mako_store *store)
 
 static void close_store(mako_store *store)
 {
-    pthread_mutex_t *lock =
-        store->threads == MAKO_THREADS_PLUGIN ? &store->plugin->lock : NULL;
-    bool locked = lock && pthread_mutex_lock(lock) == 0;
+    struct mako_plugin *plugin = store->plugin;
+    bool locked =
+        store->threads == MAKO_THREADS_PLUGIN && pthread_mutex_lock(&plugin->lock) == 0;
 
-    store->plugin->ops.close(store->data);
+    plugin->ops.close(store->data);
     if (locked)
-        pthread_mutex_unlock(lock);
+        pthread_mutex_unlock(&plugin->lock);
     pthread_mutex_destroy(&store->lock);
     pthread_mutex_destroy(&store->outage.lock);
     for (size_t i = 0; i < MAKO_STRIPES; i++)
