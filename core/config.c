@@ -669,9 +669,10 @@ static int default_name(const struct mako_config *config, const char **name,
                         struct mako_error *err)
 {
     const struct place at = {.config = config};
+    const char *first = store_key(config, 0);
 
-    if (mako_config_count(config) == 1)
-        *name = store_key(config, 0);
+    if (first && !store_key(config, 1))
+        *name = first;
     else if (json_object_get(config->stores, "default"))
         *name = "default";
     else
