@@ -664,21 +664,19 @@ static int fill_store(const struct mako_config *config, const char *name, json_t
     return status;
 }
 
-/* The store that is meant where no name is given. */
-static int default_name(const struct mako_config *config, const char **name,
-                        struct mako_error *err)
+/* The store that is meant where no name is given; NULL and err where none is. */
+static const char *default_name(const struct mako_config *config, struct mako_error *err)
 {
     const struct place at = {.config = config};
     const char *first = store_key(config, 0);
 
     if (first && !store_key(config, 1))
-        *name = first;
-    else if (json_object_get(config->stores, "default"))
-        *name = "default";
-    else
-        return refuse(&at, err, "%zu stores and none called 'default': name one",
-                      mako_config_count(config));
-    return MAKO_OK;
+        return first;
+    if (json_object_get(config->stores, "default"))
+        return "default";
+    (void)refuse(&at, err, "%zu stores and none called 'default': name one",
+                 mako_config_count(config));
+    return NULL;
 }
 
 static int unknown_store(const struct mako_config *config, const char *name,
@@ -701,12 +699,12 @@ int mako_config_store(const struct mako_config *config, const char *name,
 {
     struct mako_store_config *made;
     json_t *object;
-    int status = MAKO_OK;
+    int status;
 
     if (!name)
-        status = default_name(config, &name, err);
-    if (status != MAKO_OK)
-        return status;
+        name = default_name(config, err);
+    if (!name)
+        return MAKO_E_CONFIG;
     object = is_ignored(name) ? NULL : json_object_get(config->stores, name);
     if (!object)
         return unknown_store(config, name, err);
