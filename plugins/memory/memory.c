@@ -20,17 +20,23 @@
 
 struct node {
     atomic_uint refs; /* one of the table's, one a lent snapshot */
-    uint64_t hash;
     struct mako_meta meta;
-    struct mako_str stream; /* behind the blob */
+    struct mako_str stream;    /* at the head of bytes: finding a node reads no further */
+    const unsigned char *blob; /* behind it, 16-aligned */
     size_t blob_len;
-    alignas(16) unsigned char blob[];
+    alignas(16) unsigned char bytes[];
+};
+
+/* The hash stands beside the pointer, so that probing does not touch other nodes. */
+struct slot {
+    uint64_t hash;
+    struct node *node; /* NULL: empty */
 };
 
 /* Linear probing; room is a power of two, at most three quarters full. */
 struct shard {
     alignas(64) pthread_mutex_t lock;
-    struct node **slots;
+    struct slot *slots;
     size_t room, used;
     uint64_t bytes;
 };
@@ -50,23 +56,21 @@ static void node_unref(void *cookie)
         free(node);
 }
 
-static struct node *node_new(const struct mako_record *record, uint64_t hash)
+static struct node *node_new(const struct mako_record *record)
 {
-    size_t len = record->stream.len;
-    struct node *node = malloc(sizeof *node + record->blob_len + len + 1);
-    char *id;
+    size_t len = record->stream.len, head = (len + 1 + 15) & ~(size_t)15;
+    struct node *node = malloc(sizeof *node + head + record->blob_len);
 
     if (!node)
         return NULL;
     atomic_init(&node->refs, 1);
-    node->hash = hash;
     node->meta = record->meta;
     node->blob_len = record->blob_len;
-    memcpy(node->blob, record->blob, record->blob_len);
-    id = (char *)node->blob + record->blob_len;
-    memcpy(id, record->stream.ptr, len);
-    id[len] = '\0';
-    node->stream = (struct mako_str){.ptr = id, .len = len};
+    memcpy(node->bytes, record->stream.ptr, len);
+    node->bytes[len] = '\0';
+    memcpy(node->bytes + head, record->blob, record->blob_len);
+    node->stream = (struct mako_str){.ptr = (const char *)node->bytes, .len = len};
+    node->blob = node->bytes + head;
     return node;
 }
 
@@ -78,10 +82,10 @@ static size_t shard_find(const struct shard *shard, struct mako_str stream, uint
     size_t at = hash & (shard->room - 1);
 
     for (;; at = (at + 1) & (shard->room - 1)) {
-        const struct node *node = shard->slots[at];
+        const struct slot *slot = &shard->slots[at];
 
-        if (!node || (node->hash == hash && node->stream.len == stream.len &&
-                      memcmp(node->stream.ptr, stream.ptr, stream.len) == 0))
+        if (!slot->node || (slot->hash == hash && slot->node->stream.len == stream.len &&
+                            memcmp(slot->node->stream.ptr, stream.ptr, stream.len) == 0))
             return at;
     }
 }
@@ -96,10 +100,10 @@ static bool shard_grow(struct shard *shard)
     if (!wider.slots)
         return false;
     for (size_t i = 0; i < shard->room; i++) {
-        struct node *node = shard->slots[i];
+        struct slot slot = shard->slots[i];
 
-        if (node)
-            wider.slots[shard_find(&wider, node->stream, node->hash)] = node;
+        if (slot.node)
+            wider.slots[shard_find(&wider, slot.node->stream, slot.hash)] = slot;
     }
     free(shard->slots);
     shard->slots = wider.slots;
@@ -113,15 +117,16 @@ static void shard_clear(struct shard *shard, size_t at)
 {
     size_t mask = shard->room - 1;
 
-    for (size_t next = (at + 1) & mask; shard->slots[next]; next = (next + 1) & mask) {
-        size_t home = shard->slots[next]->hash & mask;
+    for (size_t next = (at + 1) & mask; shard->slots[next].node;
+         next = (next + 1) & mask) {
+        size_t home = shard->slots[next].hash & mask;
 
         if (((next - home) & mask) >= ((next - at) & mask)) {
             shard->slots[at] = shard->slots[next];
             at = next;
         }
     }
-    shard->slots[at] = NULL;
+    shard->slots[at].node = NULL;
     shard->used--;
 }
 
@@ -135,7 +140,7 @@ static void memory_close(void *store)
         struct shard *shard = &memory->shards[s];
 
         for (size_t i = 0; i < shard->room && shard->slots; i++)
-            node_unref(shard->slots[i]);
+            node_unref(shard->slots[i].node);
         free(shard->slots);
         pthread_mutex_destroy(&shard->lock);
     }
@@ -162,7 +167,7 @@ static int memory_open(const struct mako_host *host, const union mako_value *opt
     for (size_t s = 0; s < SHARDS; s++) {
         pthread_mutex_init(&memory->shards[s].lock, NULL);
         memory->shards[s].room = FIRST_ROOM;
-        memory->shards[s].slots = calloc(FIRST_ROOM, sizeof(struct node *));
+        memory->shards[s].slots = calloc(FIRST_ROOM, sizeof(struct slot));
         full |= !memory->shards[s].slots;
     }
     if (full) {
@@ -183,15 +188,15 @@ static struct shard *shard_of(struct memory *memory, struct mako_str stream,
 }
 
 /* What comes out, replaced, goes to *old.  The lock is held. */
-static int put(struct shard *shard, struct node *node, bool if_newer, struct node **old,
-               struct mako_error *err)
+static int put(struct shard *shard, struct node *node, uint64_t hash, bool if_newer,
+               struct node **old, struct mako_error *err)
 {
     size_t at;
 
     if (!shard_grow(shard))
         return mako_fail(err, MAKO_E_NOMEM, "no memory");
-    at = shard_find(shard, node->stream, node->hash);
-    *old = shard->slots[at];
+    at = shard_find(shard, node->stream, hash);
+    *old = shard->slots[at].node;
     if (if_newer && *old && (*old)->meta.seq > node->meta.seq) {
         int status = mako_fail(
             err, MAKO_STALE, "stream '%.100s': %llu is kept, %llu came", node->stream.ptr,
@@ -202,7 +207,7 @@ static int put(struct shard *shard, struct node *node, bool if_newer, struct nod
     }
     shard->bytes += node->blob_len - (*old ? (*old)->blob_len : 0);
     shard->used += !*old;
-    shard->slots[at] = node;
+    shard->slots[at] = (struct slot){.hash = hash, .node = node};
     return MAKO_OK;
 }
 
@@ -218,12 +223,12 @@ static int memory_save(void *store, const struct mako_record *record,
         return mako_fail(err, MAKO_E_UNSUPPORTED, "unknown record flags 0x%x",
                          (unsigned)record->flags);
     shard = shard_of(store, record->stream, &hash);
-    node = node_new(record, hash);
+    node = node_new(record);
     if (!node)
         return mako_fail(err, MAKO_E_NOMEM, "no memory for %zu bytes", record->blob_len);
 
     pthread_mutex_lock(&shard->lock);
-    status = put(shard, node, record->flags & MAKO_SAVE_IF_NEWER, &old, err);
+    status = put(shard, node, hash, record->flags & MAKO_SAVE_IF_NEWER, &old, err);
     pthread_mutex_unlock(&shard->lock);
     node_unref(status == MAKO_OK ? old : node);
     return status;
@@ -239,7 +244,7 @@ static int memory_load(void *store, struct mako_str stream, struct mako_sink *si
     (void)err;
     shard = shard_of(store, stream, &hash);
     pthread_mutex_lock(&shard->lock);
-    node = shard->slots[shard_find(shard, stream, hash)];
+    node = shard->slots[shard_find(shard, stream, hash)].node;
     if (node)
         atomic_fetch_add_explicit(&node->refs, 1, memory_order_relaxed);
     pthread_mutex_unlock(&shard->lock);
@@ -265,7 +270,7 @@ static int memory_remove(void *store, struct mako_str stream, struct mako_error 
     shard = shard_of(store, stream, &hash);
     pthread_mutex_lock(&shard->lock);
     at = shard_find(shard, stream, hash);
-    node = shard->slots[at];
+    node = shard->slots[at].node;
     if (node) {
         shard->bytes -= node->blob_len;
         shard_clear(shard, at);
@@ -292,7 +297,7 @@ static struct node **shard_list(struct shard *shard, struct mako_str prefix,
     pthread_mutex_lock(&shard->lock);
     list = malloc((shard->used + 1) * sizeof(struct node *));
     for (size_t i = 0; list && i < shard->room; i++) {
-        struct node *node = shard->slots[i];
+        struct node *node = shard->slots[i].node;
 
         if (node && has_prefix(node, prefix)) {
             atomic_fetch_add_explicit(&node->refs, 1, memory_order_relaxed);

@@ -1,0 +1,194 @@
+/* plugins/file/format.c - encoding and checking, byte by byte.  No I/O, no state. */
+#include "format.h"
+
+#include <string.h>
+#include <xxhash.h>
+
+/* The segment header stands twice in its block, so that one bad sector or bit does not
+ * cost every record behind it. */
+#define COPY_SIZE   128u
+#define COPY_SECOND 2048u
+
+static const unsigned char header_magic[8] = {'m', 'a', 'k', 'o', 's', 'e', 'g', '\n'};
+static const unsigned char frame_magic[4] = {'m', 'k', 'R', 0x1e};
+
+static void put(unsigned char *at, uint64_t value, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i++)
+        at[i] = (unsigned char)(value >> (8 * i));
+}
+
+static uint64_t get(const unsigned char *at, size_t bytes)
+{
+    uint64_t value = 0;
+
+    for (size_t i = 0; i < bytes; i++)
+        value |= (uint64_t)at[i] << (8 * i);
+    return value;
+}
+
+static void put_recent(unsigned char *at, const struct format_recent *recent)
+{
+    put(at, recent->streams[0], 8);
+    put(at + 8, recent->streams[1], 8);
+}
+
+static struct format_recent get_recent(const unsigned char *at)
+{
+    return (struct format_recent){.streams = {get(at, 8), get(at + 8, 8)}};
+}
+
+uint64_t format_pad(uint64_t n)
+{
+    return (n + (FORMAT_ALIGN - 1)) & ~(uint64_t)(FORMAT_ALIGN - 1);
+}
+
+uint64_t format_head_size(uint64_t stream_len)
+{
+    return FORMAT_FRAME + format_pad(stream_len);
+}
+
+uint64_t format_record_size(uint64_t stream_len, uint64_t blob_len)
+{
+    return format_head_size(stream_len) + format_pad(blob_len);
+}
+
+uint64_t format_hash(const void *bytes, size_t len)
+{
+    return XXH3_64bits(bytes, len);
+}
+
+static uint64_t header_checksum(const unsigned char *copy)
+{
+    return XXH3_64bits(copy, COPY_SIZE - 8);
+}
+
+void format_header_write(unsigned char block[FORMAT_HEADER],
+                         const struct format_header *header)
+{
+    memset(block, 0, FORMAT_HEADER);
+    memcpy(block, header_magic, sizeof header_magic);
+    put(block + 8, FORMAT_VERSION, 4);
+    put(block + 12, FORMAT_HEADER, 4);
+    put(block + 16, header->number, 8);
+    put(block + 24, header->id, 8);
+    put(block + 32, header->kind, 4);
+    put(block + 36, header->durability, 4);
+    put(block + 40, header->first, 8);
+    put(block + 48, (uint64_t)header->created_ms, 8);
+    put(block + 56, header->before.number, 8);
+    put(block + 64, header->before.id, 8);
+    put(block + 72, header->before.length, 8);
+    put(block + 80, header->before.acknowledged, 8);
+    put(block + 88, header->before.last, 8);
+    put_recent(block + 96, &header->before.recent);
+    put(block + COPY_SIZE - 8, header_checksum(block), 8);
+    memcpy(block + COPY_SECOND, block, COPY_SIZE);
+}
+
+static enum format_verdict copy_read(const unsigned char *copy,
+                                     struct format_header *header, uint32_t *version)
+{
+    uint32_t found = (uint32_t)get(copy + 8, 4);
+
+    if (memcmp(copy, header_magic, sizeof header_magic) != 0)
+        return FORMAT_BAD;
+    if (found != FORMAT_VERSION) {
+        *version = found;
+        return FORMAT_UNKNOWN;
+    }
+    if (get(copy + COPY_SIZE - 8, 8) != header_checksum(copy) ||
+        get(copy + 12, 4) != FORMAT_HEADER)
+        return FORMAT_BAD;
+    header->number = get(copy + 16, 8);
+    header->id = get(copy + 24, 8);
+    header->kind = (uint32_t)get(copy + 32, 4);
+    header->durability = (uint32_t)get(copy + 36, 4);
+    header->first = get(copy + 40, 8);
+    header->created_ms = (int64_t)get(copy + 48, 8);
+    header->before.number = get(copy + 56, 8);
+    header->before.id = get(copy + 64, 8);
+    header->before.length = get(copy + 72, 8);
+    header->before.acknowledged = get(copy + 80, 8);
+    header->before.last = get(copy + 88, 8);
+    header->before.recent = get_recent(copy + 96);
+    return FORMAT_GOOD;
+}
+
+enum format_verdict format_header_read(const unsigned char block[FORMAT_HEADER],
+                                       struct format_header *header, uint32_t *version)
+{
+    enum format_verdict first = copy_read(block, header, version), second;
+
+    if (first == FORMAT_GOOD)
+        return FORMAT_GOOD;
+    second = copy_read(block + COPY_SECOND, header, version);
+    if (second == FORMAT_BAD)
+        return first;
+    return second;
+}
+
+/* A frame is good only in its own segment and at its own place: neither a stale block
+ * nor a copy of a record inside somebody's blob passes for one. */
+static uint64_t frame_checksum(const unsigned char *head, size_t len, uint64_t id,
+                               uint64_t offset)
+{
+    unsigned char frame[FORMAT_FRAME + FORMAT_STREAM];
+
+    memcpy(frame, head, len);
+    memset(frame + 8, 0, 8);
+    return XXH3_64bits_withSeed(frame, len, id + offset);
+}
+
+void format_frame_write(unsigned char *out, uint64_t id, uint64_t offset,
+                        const struct format_frame *frame, const char *stream)
+{
+    size_t len = (size_t)format_head_size(frame->stream_len);
+
+    memset(out, 0, len);
+    memcpy(out, frame_magic, sizeof frame_magic);
+    out[4] = frame->type;
+    put(out + 6, frame->stream_len, 2);
+    put(out + 16, frame->number, 8);
+    put(out + 24, frame->meta.seq, 8);
+    put(out + 32, (uint64_t)frame->meta.created_ms, 8);
+    put(out + 40, frame->meta.schema, 4);
+    put(out + 44, frame->acknowledged / FORMAT_ALIGN, 4);
+    put(out + 48, frame->blob_len, 8);
+    put(out + 56, frame->blob_xxh, 8);
+    put_recent(out + 64, &frame->before);
+    memcpy(out + FORMAT_FRAME, stream, frame->stream_len);
+    put(out + 8, frame_checksum(out, len, id, offset), 8);
+}
+
+bool format_frame_begins(const unsigned char *in)
+{
+    return memcmp(in, frame_magic, sizeof frame_magic) == 0;
+}
+
+bool format_frame_read(const unsigned char *in, size_t len, uint64_t id, uint64_t offset,
+                       struct format_frame *frame)
+{
+    uint64_t stream_len, head;
+
+    if (len < FORMAT_FRAME || !format_frame_begins(in))
+        return false;
+    stream_len = get(in + 6, 2);
+    head = format_head_size(stream_len);
+    if (stream_len == 0 || stream_len > FORMAT_STREAM || head > len ||
+        get(in + 8, 8) != frame_checksum(in, (size_t)head, id, offset))
+        return false;
+    if (get(in + 48, 8) > FORMAT_BLOB_MAX)
+        return false;
+    frame->type = in[4];
+    frame->stream_len = (uint16_t)stream_len;
+    frame->number = get(in + 16, 8);
+    frame->meta = (struct mako_meta){.seq = get(in + 24, 8),
+                                     .created_ms = (int64_t)get(in + 32, 8),
+                                     .schema = (uint32_t)get(in + 40, 4)};
+    frame->acknowledged = get(in + 44, 4) * FORMAT_ALIGN;
+    frame->blob_len = get(in + 48, 8);
+    frame->blob_xxh = get(in + 56, 8);
+    frame->before = get_recent(in + 64);
+    return true;
+}

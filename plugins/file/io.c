@@ -1,0 +1,164 @@
+/* plugins/file/io.c - system calls, made whole.  Nothing here decides anything. */
+#include "io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int io_open(int dir, const char *name, int flags, int *fd)
+{
+    int opened;
+
+    do
+        opened = openat(dir, name, flags | O_CLOEXEC, (mode_t)0600);
+    while (opened < 0 && errno == EINTR);
+    if (opened < 0)
+        return errno;
+    *fd = opened;
+    return 0;
+}
+
+void io_close(int fd)
+{
+    if (fd >= 0)
+        (void)close(fd);
+}
+
+int io_make_dir(const char *path)
+{
+    return mkdir(path, 0700) != 0 ? errno : 0;
+}
+
+/* The parent of path, as open() wants it; the caller's to free. */
+static char *parent_of(const char *path)
+{
+    size_t len = strlen(path);
+
+    while (len > 1 && path[len - 1] == '/')
+        len--;
+    while (len > 0 && path[len - 1] != '/')
+        len--;
+    return len == 0 ? strdup(".") : strndup(path, len);
+}
+
+int io_flush_parent(const char *path)
+{
+    char *parent = parent_of(path);
+    int fd = -1, error;
+
+    if (parent == NULL)
+        return ENOMEM;
+    error = io_open(AT_FDCWD, parent, O_RDONLY | O_DIRECTORY, &fd);
+    free(parent);
+    if (error != 0)
+        return error;
+    error = io_flush_dir(fd);
+    io_close(fd);
+    return error;
+}
+
+/* Step over n bytes that were written. */
+static void advance(struct iovec **iov, size_t *count, size_t n)
+{
+    while (*count > 0 && n >= (*iov)->iov_len) {
+        n -= (*iov)->iov_len;
+        (*iov)++;
+        (*count)--;
+    }
+    if (*count > 0) {
+        (*iov)->iov_base = (char *)(*iov)->iov_base + n;
+        (*iov)->iov_len -= n;
+    }
+}
+
+int io_write(int fd, struct iovec *iov, size_t count, uint64_t offset)
+{
+    advance(&iov, &count, 0);
+    while (count > 0) {
+        int batch = count < IOV_MAX ? (int)count : IOV_MAX;
+        ssize_t n = pwritev(fd, iov, batch, (off_t)offset);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? errno : EIO;
+        offset += (uint64_t)n;
+        advance(&iov, &count, (size_t)n);
+    }
+    return 0;
+}
+
+int io_read(int fd, void *buffer, size_t len, uint64_t offset, size_t *got)
+{
+    size_t done = 0;
+
+    while (done < len) {
+        ssize_t n = pread(fd, (char *)buffer + done, len - done, (off_t)(offset + done));
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return errno;
+        if (n == 0)
+            break;
+        done += (size_t)n;
+    }
+    *got = done;
+    return 0;
+}
+
+int io_flush(int fd)
+{
+    int failed;
+
+    do
+        failed = fdatasync(fd);
+    while (failed != 0 && errno == EINTR);
+    return failed != 0 ? errno : 0;
+}
+
+int io_flush_dir(int dir)
+{
+    int failed;
+
+    do
+        failed = fsync(dir);
+    while (failed != 0 && errno == EINTR);
+    return failed != 0 ? errno : 0;
+}
+
+int io_truncate(int fd, uint64_t len)
+{
+    int failed;
+
+    do
+        failed = ftruncate(fd, (off_t)len);
+    while (failed != 0 && errno == EINTR);
+    return failed != 0 ? errno : 0;
+}
+
+int io_unlink(int dir, const char *name)
+{
+    return unlinkat(dir, name, 0) != 0 ? errno : 0;
+}
+
+int io_size(int fd, uint64_t *len)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) != 0)
+        return errno;
+    if (!S_ISREG(st.st_mode))
+        return EINVAL;
+    *len = (uint64_t)st.st_size;
+    return 0;
+}
+
+void io_forget(int fd)
+{
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+}

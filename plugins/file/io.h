@@ -1,0 +1,44 @@
+/* plugins/file/io.h - the only way to the disk.
+ *
+ * Everything that reads or changes what is stored goes through these functions: they
+ * finish short reads and writes and calls that a signal interrupted, and a harness that
+ * records or fails single calls has one place to stand in.  They know nothing of
+ * segments or records.
+ *
+ * All return 0 or an errno number, unless said otherwise. */
+#ifndef MAKO_FILE_IO_H
+#define MAKO_FILE_IO_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+/* Open name below the directory dir, CLOEXEC; new files get mode 0600. */
+int io_open(int dir, const char *name, int flags, int *fd);
+void io_close(int fd);
+
+/* Make the directory at path (0700).  EEXIST is an answer like others. */
+int io_make_dir(const char *path);
+/* The entry of path in its parent is on the medium. */
+int io_flush_parent(const char *path);
+
+/* Write all of iov at offset.  iov is used up. */
+int io_write(int fd, struct iovec *iov, size_t count, uint64_t offset);
+
+/* Read len bytes at offset; *got tells how many there were before the end of the file. */
+int io_read(int fd, void *buffer, size_t len, uint64_t offset, size_t *got);
+
+/* The file's data, and what is needed to find it, are on the medium.  After a failure
+ * nothing is known of what was written since the last success: never ask again. */
+int io_flush(int fd);
+/* Likewise the entries of a directory. */
+int io_flush_dir(int dir);
+
+int io_truncate(int fd, uint64_t len);
+int io_unlink(int dir, const char *name);
+int io_size(int fd, uint64_t *len);
+
+/* Forget clean cached pages, so that the next read asks the medium.  Best effort. */
+void io_forget(int fd);
+
+#endif

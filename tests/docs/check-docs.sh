@@ -1,0 +1,165 @@
+#!/bin/bash
+# check-docs.sh PART SOURCE BUILD - whether the documentation agrees with the program.
+# PART is one of the functions below.  CC and CFLAGS say how to compile what the pages show.
+set -uo pipefail
+export LC_ALL=C.UTF-8
+
+part=$1 source=$2 build=$3
+tool=$build/bin/mako-snapshot
+plugins=$build/lib/mako-snapshot
+schema=$source/conf/mako-snapshot.schema.json
+work=$(mktemp -d "${TMPDIR:-/tmp}/mako-docs.XXXXXX") || exit 2
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 2
+
+bad=0 checked=0
+wrong() {
+    printf 'WRONG: %s\n' "$*"
+    bad=$((bad + 1))
+}
+# same WHAT ONE OTHER: two lists of words, one a line, must be equal.
+same() {
+    checked=$((checked + 1))
+    local differ
+    differ=$(diff <(sort -u <<<"$2") <(sort -u <<<"$3")) || wrong "$1:"$'\n'"$differ"
+}
+# must WHAT COMMAND...: the command succeeds.
+must() {
+    local what=$1 log
+    shift
+    checked=$((checked + 1))
+    log=$("$@" 2>&1) || wrong "$what: $log"
+}
+# block LANGUAGE FILE: the first such block of a page.
+block() {
+    awk -v want="\`\`\`$1" '$0 == want {on = 1; next} /^```$/ && on {exit} on' "$2"
+}
+# column FILE HEADING: the names in the first column of the tables below a heading.
+column() {
+    awk -F'|' -v heading="$2" '/^#/ {on = $0 == heading}
+        on && /^\| *`/ {gsub(/[` ]/, "", $2); print $2}' "$1"
+}
+
+# Every option of every plugin is in the plugin's page, and no other.
+options() {
+    local file name page
+    for file in "$plugins"/mako-store-*.so; do
+        name=${file##*/mako-store-} name=${name%.so} page=$source/plugins/$name/README.md
+        [ -s "$page" ] || { wrong "plugins/$name/README.md is missing"; continue; }
+        must "describe $name" "$tool" describe "$name" --json
+        same "options of $name ('<' program, '>' page)" \
+            "$("$tool" describe "$name" --json |
+                jq -r 'keys[] | capture("^option\\.(?<name>[^.]+)\\.") | .name')" \
+            "$(column "$page" '## Options')"
+    done
+}
+
+# The schema, the page, the manual page and the program know the same keys.
+keys() {
+    local page=$source/docs/configuration.md manual=$source/docs/man/mako-snapshot.5.scd
+    local key store top
+    store=$(jq -r '."$defs".store.properties | keys[] | select(startswith("$") | not)' "$schema")
+    top=$(jq -r '.properties | keys[] | select(startswith("$") | not)' "$schema")
+    same "keys of a store ('<' schema, '>' page)" "$store" "$(column "$page" '## A store')"
+    same "keys at the top ('<' schema, '>' page)" "$top" "$(column "$page" '## Top level')"
+    for key in $store $top min max; do
+        must "the manual page on '$key'" grep -qw -- "$key" <(tr -d '\134' <"$manual")
+        must "the page on '$key'" grep -qF -- "\`$key\`" "$page"
+    done
+    jq '{plugin_dirs: [], stores: {default:
+          ((."$defs".store.properties | map_values(.default | select(. != null)))
+          + {plugin: "noop", durability: "none", options: {}, schema: {min: 1, max: 2}})}}' \
+        "$schema" >every-key.json
+    same "keys tried ('<' schema, '>' tried)" "$store" \
+        "$(jq -r '.stores.default | keys[]' every-key.json)"
+    must "a file with every key" "$tool" -c every-key.json config
+    # Options are shown one by one, and where the plugin was found is shown besides.
+    same "keys of a store ('<' schema, '>' shown by config)" \
+        "$(printf '%s\nplugin_path' "$store" | grep -vx options)" \
+        "$("$tool" -c every-key.json config --json |
+            jq -r 'keys[] | capture("^stores\\.default\\.(?<name>[^.]+)") | .name')"
+    echo '{"stores": {"default": {"plugin": "noop", "durability": "none", "snapshot_evry": 1}}}' >bad.json
+    checked=$((checked + 1))
+    "$tool" -c bad.json config >/dev/null 2>message && wrong "an unknown key was accepted"
+    grep -q "snapshot_evry.*snapshot_every" message ||
+        wrong "no hint at the nearest key: $(<message)"
+}
+
+# Every file in conf/ and every configuration in a page is accepted.
+conf() {
+    local file
+    for file in "$source"/conf/*.json; do
+        [ "$file" = "$schema" ] || must "${file##*/}" "$tool" -c "$file" config
+    done
+    block json "$source/docs/configuration.md" >page.json
+    must "the example of docs/configuration.md" "$tool" -c page.json config
+    for file in "$source"/plugins/*/README.md; do
+        block json "$file" >page.json
+        must "the example of ${file#"$source"/}" "$tool" -c page.json config
+    done
+}
+
+compile() { # OUT SOURCE ARG...
+    # CFLAGS is a list of words
+    # shellcheck disable=SC2086
+    "${CC:-cc}" -std=c11 -Wall -Wextra -Wpedantic -Werror ${CFLAGS:-} \
+        -I"$source/core/include" -o "$1" "$2" "${@:3}"
+}
+
+# What the README shows compiles, runs, and exists.
+readme() {
+    local page=$source/README.md word
+    block c "$page" >example.c
+    block json "$page" >mako.json
+    must "the configuration in README.md" "$tool" -c mako.json config
+    must "compiling the program in README.md" compile example example.c \
+        -L"$build/lib" -Wl,-rpath,"$build/lib" -lmako-snapshot
+    must "running it" ./example
+    checked=$((checked + 1))
+    [ "$(./example)" = "balance 10" ] || wrong "the program in README.md says: $(./example 2>&1)"
+    while read -r word; do
+        must "'./dev $word'" grep -qE "^  ([a-z]+, )?$word\b" <("$source/dev" help)
+    done < <(grep -ho '\./dev [a-z]\+' "$page" "$source"/CONTRIBUTING.md "$source"/docs/*.md |
+        cut -d' ' -f2 | sort -u)
+}
+
+# The plugin of docs/writing-a-plugin.md builds as it says, and keeps a snapshot.
+plugin() {
+    local page=$source/docs/writing-a-plugin.md
+    block c "$page" >plugin.c
+    block json "$page" >mako.json
+    must "compiling the plugin" compile mako-store-sqlite.so plugin.c -shared -fPIC \
+        -fvisibility=hidden -Wl,-z,defs -lsqlite3
+    must "describing it" "$tool" describe ./mako-store-sqlite.so
+    must "its configuration" "$tool" -c mako.json config
+    printf 'first' >first
+    printf 'second' >second
+    must "saving" "$tool" -c mako.json save a/b --sequence 7 --schema 2 first
+    must "saving again" "$tool" -c mako.json save a/b --sequence 9 --schema 2 second
+    same "what was saved last ('<' wanted, '>' loaded)" "second" \
+        "$("$tool" -c mako.json load a/b --schema 2)"
+    "$tool" -c mako.json save a/b --sequence 8 --schema 2 first >late 2>&1
+    same "a late writer ('<' wanted, '>' loaded)" "second" \
+        "$("$tool" -c mako.json load a/b --schema 2)"
+    must "removing" "$tool" -c mako.json rm a/b
+    "$tool" -c mako.json load a/b --schema 2 >gone 2>&1
+    same "status of a load after it ('<' wanted, '>' seen)" 1 $?
+}
+
+# Links between files lead somewhere.
+links() {
+    local file link
+    while read -r file; do
+        while read -r link; do
+            case $link in http*://* | '' | \#*) continue ;; esac
+            must "${file#"$source"/}: link to $link" test -e "$(dirname "$file")/${link%%#*}"
+        done < <(awk '/^```/ {code = !code} !code' "$file" | grep -o '](\([^)]*\))' | sed 's/^](//; s/)$//')
+    done < <(find "$source" \( -name build -o -name .git \) -prune -o -name '*.md' -print)
+}
+
+case $part in
+options | keys | conf | readme | plugin | links) "$part" ;;
+*) wrong "no part '$part'" ;;
+esac
+echo "$checked checked, $bad wrong"
+[ "$bad" -eq 0 ] && [ "$checked" -gt 0 ]
