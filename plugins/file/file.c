@@ -257,7 +257,7 @@ static int file_remove(void *handle, struct mako_str stream, struct mako_error *
                         .err = err};
 
     if (stream.len > FORMAT_STREAM)
-        return mako_fail(err, MAKO_NOT_FOUND, "nothing stored");
+        return MAKO_NOT_FOUND;
     log_apply(store->log, &op, 1);
     return op.status;
 }
@@ -282,7 +282,7 @@ static int read_blob(const struct store *store, const struct place *place, int f
     int error;
 
     if (room == NULL)
-        return mako_fail(err, MAKO_REFUSED, "declined");
+        return MAKO_REFUSED;
     error = io_read(fd, room, place->blob_len,
                     place->offset + format_head_size(place->stream_len), &got);
     if (error != 0)
@@ -302,7 +302,7 @@ static int file_load(void *handle, struct mako_str stream, struct mako_sink *sin
     int fd, error, status;
 
     if (!index_find(store->index, stream, format_hash(stream.ptr, stream.len), &place))
-        return mako_fail(err, MAKO_NOT_FOUND, "nothing stored");
+        return MAKO_NOT_FOUND;
     if (place.damaged)
         return place_failed(store, &place, MAKO_DAMAGED, "its checksum does not match",
                             err);

@@ -77,7 +77,7 @@ static void delist(struct lock *lock)
     (void)pthread_mutex_lock(&list_lock);
     while (*at != NULL && *at != lock)
         at = &(*at)->next;
-    if (*at == lock)
+    if (*at != NULL)
         *at = lock->next;
     io_close(lock->fd);
     lock->fd = -1;

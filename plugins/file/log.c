@@ -393,12 +393,12 @@ static struct log_op *last_write(struct log *log, const struct log_op *op)
 static int judge(const struct log_op *op, bool stored, uint64_t seq)
 {
     if (op->type == FORMAT_REMOVAL)
-        return stored ? MAKO_OK : mako_fail(op->err, MAKO_NOT_FOUND, "nothing stored");
+        return stored ? MAKO_OK : MAKO_NOT_FOUND;
     if (!op->if_newer || !stored || seq <= op->meta.seq)
         return MAKO_OK;
     return mako_fail(op->err, MAKO_STALE,
-                     "sequence %" PRIu64 " is stored, which is later than %" PRIu64, seq,
-                     op->meta.seq);
+                     "stream '%.100s': %" PRIu64 " is kept, %" PRIu64 " came",
+                     op->stream.ptr, seq, op->meta.seq);
 }
 
 /* Judge by what is acknowledged. */

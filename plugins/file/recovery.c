@@ -41,6 +41,7 @@ struct survey {
     struct mako_error *err;
     struct found *files;
     size_t count, room;
+    unsigned char *window; /* for the scans, one after the other */
     struct doubt *lost; /* records that were acknowledged, but have no frame any more */
 };
 
@@ -660,11 +661,11 @@ static uint64_t known_whole(const struct scan *scan)
 }
 
 static int scan_file(struct survey *survey, const struct found *file,
-                     unsigned char *window, struct format_tail *tail)
+                     struct format_tail *tail)
 {
     struct scan scan = {.setup = survey->setup,
                         .err = survey->err,
-                        .window = window,
+                        .window = survey->window,
                         .limit = file->limit,
                         .file = file,
                         .acknowledged = file->bound.acknowledged,
@@ -701,15 +702,15 @@ static int scan_file(struct survey *survey, const struct found *file,
 
 static int scan_files(struct survey *survey, struct format_tail *tail)
 {
-    unsigned char *window = malloc(WINDOW);
     int status = MAKO_OK;
 
-    if (window == NULL)
+    survey->window = malloc(WINDOW);
+    if (survey->window == NULL)
         return failed(survey->setup, ".", ENOMEM, survey->err);
     for (size_t i = 0; status == MAKO_OK && i < survey->count; i++)
         if (survey->files[i].counts)
-            status = scan_file(survey, &survey->files[i], window, tail);
-    free(window);
+            status = scan_file(survey, &survey->files[i], tail);
+    free(survey->window);
     apply_lost(survey);
     index_settle(survey->setup->index);
     return status;
@@ -732,11 +733,10 @@ static int find_start(const struct survey *survey, struct log_start *start)
     start->segment = start->opening = 1;
     for (size_t i = 0; i < survey->count; i++) {
         const struct found *file = &survey->files[i];
+        uint64_t opening = file->header.first >> FORMAT_OPENING_SHIFT;
 
         if (file->number >= start->segment)
             start->segment = file->number + 1;
-        uint64_t opening = file->header.first >> FORMAT_OPENING_SHIFT;
-
         if (file->good && opening >= start->opening)
             start->opening = opening + 1;
     }

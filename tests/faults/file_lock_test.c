@@ -160,22 +160,23 @@ Test(file_lock, a_killed_process_leaves_no_lock)
 /* A child that lives on must not keep the directory from others. */
 Test(file_lock, a_forked_child_does_not_hold_the_lock)
 {
-    int go[2];
+    int running[2], go[2];
+    char byte = 'x';
     pid_t child;
 
     box_must_open(&box);
     cr_assert_eq(put(&box, "a", 1, 10, 0), MAKO_OK);
+    cr_assert_eq(pipe2(running, O_CLOEXEC), 0);
     cr_assert_eq(pipe2(go, O_CLOEXEC), 0);
     child = fork();
     cr_assert_geq(child, 0);
     if (child == 0) {
-        char byte;
-
         (void)close(go[1]);
-        _exit(read(go[0], &byte, 1) == 0 ? 0 : 1);
+        _exit(write(running[1], &byte, 1) == 1 && read(go[0], &byte, 1) == 0 ? 0 : 1);
     }
     (void)close(go[0]);
-    box_reopen(&box); /* while the child is there */
+    cr_assert_eq(read(running[0], &byte, 1), 1); /* it has left fork() */
+    box_reopen(&box);                            /* while the child is there */
     cr_assert(holds(&box, "a", 1));
     (void)close(go[1]);
     cr_assert_eq(exit_code(child), 0);

@@ -168,8 +168,10 @@ struct mako_traits {
     uint64_t features;
 };
 
-/* Statuses: save OK STALE; load OK NOT_FOUND REFUSED DAMAGED; remove OK NOT_FOUND;
- * others OK; and the failures IO UNAVAILABLE NO_SPACE LIMIT NOMEM UNSUPPORTED. */
+/* err->text is empty on entry; left empty on a positive status, the host writes the usual
+ * sentence.  Statuses: save OK STALE; load OK NOT_FOUND REFUSED DAMAGED; remove OK
+ * NOT_FOUND; others OK; and the failures IO UNAVAILABLE NO_SPACE LIMIT NOMEM UNSUPPORTED.
+ */
 struct mako_store_plugin {
     uint32_t struct_size, abi;
     uint32_t option_size, reserved; /* sizeof(struct mako_option) */
