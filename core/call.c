@@ -45,56 +45,56 @@ int mako_refuse(const mako_store *store, struct mako_error *err, int status,
 
     if (!err)
         return status;
-    used = mako_error_add(err, 0, store->prefix);
+    used = mako_error_add(err, 0, store->prefix, strlen(store->prefix));
     va_start(args, format);
     (void)vsnprintf(err->text + used, sizeof err->text - used, format, args);
     va_end(args);
     return status;
 }
 
+#define TEXT(literal) ((struct mako_str){.ptr = (literal), .len = sizeof(literal) - 1})
+
 /* What a status means where the plugin left no text; save and load take this way often,
  * so it does not format. */
-static const char *usual_text(int status)
+static struct mako_str usual_text(int status)
 {
     switch (status) {
     case MAKO_NOT_FOUND:
-        return "no snapshot";
+        return TEXT("no snapshot");
     case MAKO_STALE:
-        return "a later snapshot is kept";
+        return TEXT("a later snapshot is kept");
     case MAKO_REFUSED:
-        return "declined";
+        return TEXT("declined");
     case MAKO_DAMAGED:
-        return "the stored snapshot is damaged";
+        return TEXT("the stored snapshot is damaged");
     default:
-        return NULL;
+        return (struct mako_str){.ptr = NULL};
     }
 }
 
-static void say_usual(const struct mako_call *call, const char *text,
+/* A long id must not push the cause out. */
+static void say_usual(const struct mako_call *call, struct mako_str text,
                       struct mako_error *err)
 {
-    size_t at = mako_error_add(err, 0, call->store->prefix);
+    const char *prefix = call->store->prefix;
+    size_t at = mako_error_add(err, 0, prefix, strlen(prefix));
 
     if (call->stream) {
-        char id[100]; /* a long one must not push the cause out */
-        size_t len = strnlen(call->stream, sizeof id - 1);
-
-        memcpy(id, call->stream, len);
-        id[len] = '\0';
-        at = mako_error_add(err, at, "stream '");
-        at = mako_error_add(err, at, id);
-        at = mako_error_add(err, at, "': ");
+        at = mako_error_add(err, at, "stream '", 8);
+        at = mako_error_add(err, at, call->stream, strnlen(call->stream, 100));
+        at = mako_error_add(err, at, "': ", 3);
     }
-    (void)mako_error_add(err, at, text);
+    (void)mako_error_add(err, at, text.ptr, text.len);
 }
 
 int mako_call_check(const struct mako_call *call, int status, unsigned expected,
                     struct mako_error *err)
 {
-    const char *usual = usual_text(status);
+    struct mako_str usual;
 
     if (status == MAKO_OK)
         return status;
+    usual = usual_text(status);
     if (status > 0
             ? status > 31 || !(expected & MAKO_BIT(status))
             : status < MAKO_E_NO_SPACE || (status == MAKO_E_PLUGIN && !call->judged) ||
@@ -104,7 +104,7 @@ int mako_call_check(const struct mako_call *call, int status, unsigned expected,
                            "%s returned %d, which it may not", call->name, status);
     if (err->text[0])
         mako_error_prefix(err, call->store->prefix);
-    else if (usual)
+    else if (usual.ptr)
         say_usual(call, usual, err);
     else
         (void)mako_refuse(call->store, err, status, "%s failed without a message (%s)",

@@ -20,18 +20,6 @@ void mako_error_prefix(struct mako_error *err, const char *prefix)
     err->text[add + have] = '\0';
 }
 
-size_t mako_error_add(struct mako_error *err, size_t at, const char *text)
-{
-    size_t room = sizeof err->text - 1 - at;
-    size_t len = strlen(text);
-
-    if (len > room)
-        len = room;
-    memcpy(err->text + at, text, len);
-    err->text[at + len] = '\0';
-    return at + len;
-}
-
 /* ---- the log ------------------------------------------------------------------ */
 
 static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;

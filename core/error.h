@@ -5,15 +5,26 @@
 
 #include <stdarg.h>
 #include <stdbool.h>
+#include <string.h>
 
 #include <mako/store_plugin.h>
 
 /* Put prefix before what err says already, cutting the end where it gets too long. */
 void mako_error_prefix(struct mako_error *err, const char *prefix);
 
-/* Append one piece of text; far cheaper than printf on paths where a status is common.
- * at is the length so far; returns the new one. */
-size_t mako_error_add(struct mako_error *err, size_t at, const char *text);
+/* Append len bytes of text, cut where there is no more room; far cheaper than printf on
+ * paths where a status is common.  at is the length so far; returns the new one. */
+static inline size_t mako_error_add(struct mako_error *err, size_t at, const char *text,
+                                    size_t len)
+{
+    size_t room = sizeof err->text - 1 - at;
+
+    if (len > room)
+        len = room;
+    memcpy(err->text + at, text, len);
+    err->text[at + len] = '\0';
+    return at + len;
+}
 
 /* Send one line to where mako_set_log() says. */
 __attribute__((format(printf, 2, 3))) void mako_log(int level, const char *format, ...);

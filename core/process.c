@@ -522,10 +522,8 @@ int mako_process_take(mako_process *p, uint32_t flags, struct mako_error *err)
         return mako_fail(err, MAKO_E_UNSUPPORTED, "take: unknown flags 0x%x",
                          (unsigned)flags);
     if (!p->store || p->seq == 0 || !p->verified ||
-        (!(flags & MAKO_TAKE_NOW) && !mako_store_due(p->store, p->seq, p->last))) {
-        (void)mako_error_add(err, 0, "no snapshot is due");
-        return MAKO_NOT_DUE;
-    }
+        (!(flags & MAKO_TAKE_NOW) && !mako_store_due(p->store, p->seq, p->last)))
+        return mako_fail(err, MAKO_NOT_DUE, "no snapshot is due");
     return encode_and_save(p, err);
 }
 

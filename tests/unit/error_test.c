@@ -51,14 +51,14 @@ Test(error, prefix_survives_a_text_without_end)
 Test(error, add_appends_and_cuts)
 {
     struct mako_error err;
-    size_t at = mako_error_add(&err, 0, "one ");
+    size_t at = mako_error_add(&err, 0, "one ", 4);
 
     cr_assert_eq(at, 4);
-    at = mako_error_add(&err, at, "two");
+    at = mako_error_add(&err, at, "two", 3);
     cr_assert_eq(at, 7);
     cr_assert_str_eq(err.text, "one two");
     for (int i = 0; i < 200; i++)
-        at = mako_error_add(&err, at, "longer");
+        at = mako_error_add(&err, at, "longer", 6);
     cr_assert_eq(at, sizeof err.text - 1);
     cr_assert_eq(strlen(err.text), sizeof err.text - 1);
 }
