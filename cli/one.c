@@ -132,14 +132,14 @@ static json_t *hex(const void *bytes, size_t len)
 /* The state as a document where it is one, else its bytes in hexadecimal. */
 static void put_state(json_t *object, const void *bytes, size_t len)
 {
-    json_t *state =
-        json_loadb(bytes ? bytes : "", len,
-                   JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, NULL);
+    const void *first = bytes ? bytes : "";
+    json_t *state = json_loadb(
+        first, len, JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, NULL);
 
     if (state)
         json_put(object, "state", state);
     else
-        json_put(object, "state_hex", hex(bytes, len));
+        json_put(object, "state_hex", hex(first, len));
 }
 
 static void put_snapshot(json_t *object, const mako_snapshot *snapshot)

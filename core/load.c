@@ -529,6 +529,9 @@ static int call_load_many(mako_store *store, struct batch *b, mako_snapshot **sn
         struct mako_error why = text;
         size_t item = b->items[i];
 
+        if (b->statuses[i] > 0)
+            why.text[0] = '\0';
+        call.stream = b->streams[i].ptr;
         statuses[item] = conclude_item(&call, &b->loads[i], b->statuses[i], &why);
         mako_note_first(err, &why, statuses[item]);
         deliver(&b->loads[i], statuses[item], &snapshots[item],

@@ -221,7 +221,10 @@ static int call_save_many(mako_store *store, struct batch *b, int *statuses,
     status = store->plugin->ops.save_many(store->data, b->records, b->count, b->statuses,
                                           call.err);
     for (size_t i = 0; status == MAKO_OK && i < b->count; i++) {
-        why = *call.err;
+        why = *call.err; /* of the first item that failed */
+        if (b->statuses[i] > 0)
+            why.text[0] = '\0';
+        call.stream = b->records[i].stream.ptr;
         call.unavailable |= b->statuses[i] == MAKO_E_UNAVAILABLE;
         count_save(store, b->statuses[i], b->records[i].blob_len);
         b->statuses[i] =
@@ -229,6 +232,7 @@ static int call_save_many(mako_store *store, struct batch *b, int *statuses,
         statuses[b->items[i]] = b->statuses[i];
         mako_note_first(err, &why, b->statuses[i]);
     }
+    call.stream = NULL;
     status = mako_call_end(&call, status, 0);
     if (status != MAKO_OK && err)
         *err = text;
