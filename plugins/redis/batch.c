@@ -1,0 +1,668 @@
+/* plugins/redis/batch.c - many saves, many loads: pipelines.
+ *
+ * A batch goes window by window.  A window is a run of items without two of one stream;
+ * its items are grouped by node, each group is one pipeline.  Whatever did not come out
+ * of that with a clear answer - a slot that moved, a script not known, a lost connection
+ * - is done once more by itself, in order, within the window's time.  Where even that
+ * finds the servers away, the rest of the batch is not tried. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "jitter.h"
+#include "ops.h"
+#include "scripts.h"
+
+#define WINDOW       128u
+#define WINDOW_BYTES (4u * 1024 * 1024)
+#define GET_BYTES    (8u * 1024 * 1024)
+/* Saves in one transaction. */
+#define TOGETHER 32u
+
+/* ---- windows --------------------------------------------------------------------------
+ */
+
+struct item {
+    size_t index; /* in the batch */
+    struct key key;
+    struct node *node; /* NULL: none, or done */
+    union {
+        struct saving saving;
+        struct loading loading;
+    } of;
+    bool done;
+    bool stored; /* a save that still waits for disk and replicas */
+};
+
+struct window {
+    struct store *store;
+    struct mako_error *err; /* the first failure's */
+    int *statuses;
+    int64_t deadline;
+    struct item items[WINDOW];
+    size_t count, bytes;
+    char *room; /* of the keys */
+    size_t room_used, room_size;
+};
+
+static struct window *window_new(struct store *store, int *statuses,
+                                 struct mako_error *err)
+{
+    struct window *window = malloc(sizeof *window);
+
+    if (window == NULL)
+        return NULL;
+    window->store = store;
+    window->statuses = statuses;
+    window->err = err;
+    window->count = window->bytes = 0;
+    window->room_used = 0;
+    window->room_size = 16384;
+    window->room = malloc(window->room_size);
+    if (window->room != NULL)
+        return window;
+    free(window);
+    return NULL;
+}
+
+static void window_free(struct window *window)
+{
+    free(window->room);
+    free(window);
+}
+
+static void window_begin(struct window *window)
+{
+    window->count = window->bytes = 0;
+    window->room_used = 0;
+    window->deadline = task_deadline(window->store);
+}
+
+/* Room for a key, or NULL: the window is full (never where it is empty). */
+static char *window_room(struct window *window, struct mako_str stream)
+{
+    size_t size = KEY_ROOM(stream.len);
+    char *room = window->room + window->room_used;
+
+    if (window->count == WINDOW || window->room_size - window->room_used < size)
+        return NULL;
+    return room;
+}
+
+static void window_add(struct window *window, struct item *item, size_t index,
+                       const struct key *key, size_t bytes)
+{
+    item->index = index;
+    item->key = *key;
+    item->node = NULL;
+    item->done = item->stored = false;
+    window->room_used += key->len + 1;
+    window->bytes += bytes;
+    window->count++;
+}
+
+static void finish(struct window *window, struct item *item, int status,
+                   const struct mako_error *why)
+{
+    item->done = true;
+    window->statuses[item->index] = status;
+    if (status < 0 && window->err->text[0] == '\0')
+        *window->err = *why;
+}
+
+/* ---- groups ---------------------------------------------------------------------------
+ */
+
+/* What one exchange with one node is about. */
+struct group {
+    struct window *window;
+    struct node *node;
+    struct session *session;
+    struct trouble trouble;
+};
+
+typedef void group_fn(struct group *group);
+
+/* Find each item's node; where that fails the item is left for later. */
+static void place(struct window *window)
+{
+    struct trouble ignored;
+
+    for (size_t i = 0; i < window->count; i++) {
+        struct item *item = &window->items[i];
+
+        if (!route_pick(window->store->route, item->key.slot, window->deadline,
+                        &item->node, &ignored))
+            item->node = NULL;
+    }
+}
+
+/* One pipeline a node. */
+static void for_groups(struct window *window, group_fn *run)
+{
+    place(window);
+    for (size_t i = 0; i < window->count; i++) {
+        struct group group = {.window = window, .node = window->items[i].node};
+
+        if (group.node == NULL)
+            continue;
+        if (node_borrow(group.node, window->deadline, &group.session, &group.trouble)) {
+            run(&group);
+            node_return(group.session);
+            if (group.trouble.kind != TROUBLE_NONE)
+                task_note(window->store, group.node, &group.trouble);
+        }
+        for (size_t j = window->count; j-- > i;) {
+            if (window->items[j].node != group.node)
+                continue;
+            window->items[j].node = NULL;
+            node_unref(group.node);
+        }
+    }
+}
+
+static bool in_group(const struct group *group, const struct item *item)
+{
+    return item->node == group->node && !item->done;
+}
+
+/* ---- saving ---------------------------------------------------------------------------
+ */
+
+/* Part of a group: items from begin to end of the window, count of them in the group. */
+struct span {
+    size_t begin, end, count;
+};
+
+/* The next at most limit items from begin on. */
+static struct span next_span(const struct group *group, size_t begin, size_t limit)
+{
+    struct span span = {.begin = begin, .end = begin};
+
+    while (span.end < group->window->count && span.count < limit)
+        span.count += in_group(group, &group->window->items[span.end++]);
+    return span;
+}
+
+/* The answers that a conversation left over. */
+static bool skip_answers(struct conn *conn, size_t count)
+{
+    while (count-- > 0) {
+        struct reply *reply = conn_reply(conn);
+
+        if (reply == NULL)
+            return false;
+        reply_free(reply);
+    }
+    return true;
+}
+
+/* The guard's arguments: keys, a place for notes; sequences, a suffix. */
+static void say_guard(const struct group *group, const struct span *span,
+                      const char *notes, const char *suffix)
+{
+    const struct window *window = group->window;
+    struct conn *conn = group->session->conn;
+    unsigned char seqs[8 * TOGETHER];
+    size_t used = 0;
+
+    conn_command(conn, "EVAL", span->count + 5);
+    conn_arg_text(conn, script_guard);
+    conn_arg_number(conn, (int64_t)span->count + 1);
+    for (size_t i = span->begin; i < span->end; i++) {
+        const struct item *item = &window->items[i];
+
+        if (!in_group(group, item))
+            continue;
+        conn_arg(conn, item->key.text, item->key.len);
+        memcpy(seqs + used, item->of.saving.head + HEAD_SEQ, 8);
+        used += 8;
+    }
+    conn_arg_text(conn, notes);
+    conn_arg(conn, seqs, used);
+    conn_arg_text(conn, suffix);
+}
+
+static void say_set(const struct settings *settings, struct conn *conn,
+                    const struct item *item)
+{
+    conn_command(conn, "SET", settings->ttl > 0 ? 4 : 2);
+    conn_arg(conn, item->key.text, item->key.len);
+    saving_value(conn, &item->of.saving);
+    if (settings->ttl > 0) {
+        conn_arg_text(conn, "PX");
+        conn_arg_number(conn, settings->ttl);
+    }
+}
+
+/* Some saves as one transaction: the values do not pass through Lua.  The scripts go
+ * along whole, because one that a server does not know would fail alone. */
+static void say_together(const struct group *group, const struct span *span)
+{
+    const struct window *window = group->window;
+    const struct settings *settings = &window->store->settings;
+    struct conn *conn = group->session->conn;
+    char suffix[20], notes[KEY_PREFIX_MAX + 40];
+
+    (void)snprintf(suffix, sizeof suffix, ":%016llx",
+                   (unsigned long long)unique_number());
+    (void)snprintf(notes, sizeof notes, "%s{}%s", settings->key_prefix, suffix);
+    conn_command(conn, "MULTI", 0);
+    say_guard(group, span, notes, suffix);
+    for (size_t i = span->begin; i < span->end; i++)
+        if (in_group(group, &window->items[i]))
+            say_set(settings, conn, &window->items[i]);
+    conn_command(conn, "EVAL", 4);
+    conn_arg_text(conn, script_back);
+    conn_arg_text(conn, "1");
+    conn_arg_text(conn, notes);
+    conn_arg_text(conn, suffix);
+    conn_command(conn, "EXEC", 0);
+}
+
+static bool has_number(const struct reply *late, int64_t number)
+{
+    for (size_t i = 0; i < late->len; i++)
+        if (late->items[i]->type == REPLY_INTEGER && late->items[i]->integer == number)
+            return true;
+    return false;
+}
+
+/* [late saves, OK ..., 1] of EXEC: each save is stored, late, or neither. */
+static void judge_together(struct group *group, const struct span *span,
+                           const struct reply *result)
+{
+    static const struct mako_error stale = {""};
+    const struct reply *late = reply_item(result, 0);
+    const struct reply *back = reply_item(result, span->count + 1);
+    int64_t number = 0;
+
+    if (late == NULL || late->type != REPLY_ARRAY || back == NULL ||
+        back->type != REPLY_INTEGER)
+        return;
+    for (size_t i = span->begin; i < span->end; i++) {
+        struct item *item = &group->window->items[i];
+
+        if (!in_group(group, item))
+            continue;
+        number++;
+        if (has_number(late, number))
+            finish(group->window, item, MAKO_STALE, &stale);
+        else
+            item->stored =
+                !has_number(late, -number) && reply_says(result->items[number], "OK");
+    }
+}
+
+/* False: the connection failed. */
+static bool hear_together(struct group *group)
+{
+    struct conn *conn = group->session->conn;
+    struct span span;
+
+    for (size_t at = 0; at < group->window->count; at = span.end) {
+        struct reply *result = NULL;
+
+        span = next_span(group, at, TOGETHER);
+        if (span.count == 0)
+            break;
+        if (skip_answers(conn, span.count + 3))
+            result = conn_reply(conn);
+        if (result == NULL)
+            return conn_trouble(conn, &group->trouble);
+        judge_together(group, &span, result);
+        reply_free(result);
+    }
+    return true;
+}
+
+/* Transactions one behind the other: the server works on one while we make the next. */
+static void say_transactions(const struct group *group)
+{
+    struct span span;
+
+    for (size_t at = 0; at < group->window->count; at = span.end) {
+        span = next_span(group, at, TOGETHER);
+        if (span.count > 0)
+            say_together(group, &span);
+        (void)conn_flush(group->session->conn);
+    }
+}
+
+static void say_saves(const struct group *group)
+{
+    struct window *window = group->window;
+
+    for (size_t i = 0; i < window->count; i++)
+        if (in_group(group, &window->items[i]))
+            saving_say(&window->store->settings, group->session,
+                       &window->items[i].of.saving);
+}
+
+/* False: the connection failed. */
+static bool hear_saves(struct group *group)
+{
+    static const struct mako_error stale = {""};
+    struct window *window = group->window;
+
+    for (size_t i = 0; i < window->count; i++) {
+        struct item *item = &window->items[i];
+        int64_t verdict = 2;
+
+        if (!in_group(group, item))
+            continue;
+        if (!saving_hear(group->session, &item->of.saving, &verdict, &group->trouble)) {
+            if (group->trouble.kind < TROUBLE_MOVED)
+                return false;
+            group->trouble.kind = TROUBLE_NONE;
+            continue;
+        }
+        item->stored = verdict == 1;
+        if (verdict == 0)
+            finish(window, item, MAKO_STALE, &stale);
+    }
+    return true;
+}
+
+/* What was stored is done, or as unsafe as the wait at the end says. */
+static void finish_saves(struct group *group, bool safe)
+{
+    struct window *window = group->window;
+    struct mako_error why = {""};
+    int status = MAKO_OK;
+
+    if (!safe)
+        status = mako_fail(&why, trouble_status(group->trouble.kind),
+                           "%s; it may have been done nevertheless", group->trouble.text);
+    for (size_t i = 0; i < window->count; i++)
+        if (in_group(group, &window->items[i]) && window->items[i].stored)
+            finish(window, &window->items[i], status, &why);
+}
+
+/* One exchange, as a transaction or save by save, and the wait for disk and replicas. */
+static void exchange_saves(struct group *group, bool together)
+{
+    struct window *window = group->window;
+    const struct settings *settings = &window->store->settings;
+    struct session *session = group->session;
+    struct wait wait = session_wait(session, window->deadline);
+    bool heard, safe;
+
+    conn_begin(session->conn,
+               task_attempt(window->store, window->bytes, window->deadline), false);
+    if (together)
+        say_transactions(group);
+    else
+        say_saves(group);
+    durable_ask(settings, session->conn, &wait);
+    if (!conn_send(session->conn)) {
+        (void)conn_trouble(session->conn, &group->trouble);
+        return;
+    }
+    heard = together ? hear_together(group) : hear_saves(group);
+    if (!heard)
+        return;
+    safe = session_heard(session, &wait, &group->trouble);
+    if (!safe && group->trouble.kind != TROUBLE_UNSAFE)
+        return; /* the connection was lost: nothing is known */
+    finish_saves(group, safe);
+}
+
+/* A transaction is one slot's business.  What it did not do - a server without the
+ * rights for it, out of memory - is said save by save, for answers of their own. */
+static void save_group(struct group *group)
+{
+    struct store *store = group->window->store;
+    int64_t deadline = task_attempt(store, 0, group->window->deadline);
+
+    if (!session_believed(group->session, deadline, &group->trouble))
+        return;
+    if (store->settings.mode != MODE_CLUSTER && next_span(group, 0, 2).count == 2)
+        exchange_saves(group, true);
+    if (group->trouble.kind == TROUBLE_NONE && next_span(group, 0, 1).count == 1)
+        exchange_saves(group, false);
+}
+
+/* Each by itself what the pipelines left. */
+static void save_rest(struct window *window)
+{
+    for (size_t i = 0; i < window->count; i++) {
+        struct item *item = &window->items[i];
+        struct mako_error why = {""};
+
+        if (!item->done)
+            finish(
+                window, item,
+                save_until(window->store, item->of.saving.record, window->deadline, &why),
+                &why);
+    }
+}
+
+static bool repeats(const struct window *window, struct mako_str stream)
+{
+    for (size_t i = 0; i < window->count; i++) {
+        struct mako_str other = window->items[i].of.saving.record->stream;
+
+        if (other.len == stream.len && memcmp(other.ptr, stream.ptr, stream.len) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* False: the window is full, or this one must not be in it. */
+static bool add_save(struct window *window, const struct mako_record *record,
+                     size_t index)
+{
+    char *room = window_room(window, record->stream);
+    struct item *item = &window->items[window->count];
+
+    if (room == NULL || repeats(window, record->stream) ||
+        (window->count > 0 && window->bytes + record->blob_len > WINDOW_BYTES))
+        return false;
+    if (!saving_make(&window->store->settings, record, room, &item->of.saving))
+        return false;
+    window_add(window, item, index, &item->of.saving.key, record->blob_len);
+    return true;
+}
+
+/* A save that is not for a pipeline: unconditional, or not valid. */
+static bool save_alone(struct window *window, const struct mako_record *record,
+                       size_t index)
+{
+    struct item item = {.index = index};
+    struct mako_error why = {""};
+    int status = save_check(record, &why);
+
+    if (status == MAKO_OK && (record->flags & MAKO_SAVE_IF_NEWER))
+        return false;
+    if (status == MAKO_OK)
+        status = save_until(window->store, record, task_deadline(window->store), &why);
+    finish(window, &item, status, &why);
+    return true;
+}
+
+/* From item at on; how far it came. */
+static size_t save_window(struct window *window, const struct mako_record *records,
+                          size_t at, size_t count)
+{
+    if (save_alone(window, &records[at], at))
+        return at + 1;
+    window_begin(window);
+    while (at < count && save_check(&records[at], &(struct mako_error){""}) == MAKO_OK &&
+           (records[at].flags & MAKO_SAVE_IF_NEWER) && add_save(window, &records[at], at))
+        at++;
+    for_groups(window, save_group);
+    save_rest(window);
+    return at;
+}
+
+/* An outage ends a batch. */
+static size_t give_up(struct window *window, size_t at, size_t count)
+{
+    if (at == 0 || window->statuses[at - 1] != MAKO_E_UNAVAILABLE)
+        return at;
+    while (at < count)
+        window->statuses[at++] = MAKO_E_UNAVAILABLE;
+    return at;
+}
+
+int redis_save_many(void *handle, const struct mako_record *records, size_t count,
+                    int *statuses, struct mako_error *err)
+{
+    struct store *store = handle;
+    struct window *window;
+
+    err->text[0] = '\0';
+    window = window_new(store, statuses, err);
+    if (window == NULL)
+        return mako_fail(err, MAKO_E_NOMEM, "no memory");
+    for (size_t at = 0; at < count;)
+        at = give_up(window, save_window(window, records, at, count), count);
+    window_free(window);
+    return MAKO_OK;
+}
+
+/* ---- loading --------------------------------------------------------------------------
+ */
+
+/* First looks, all of a group in one round trip.  False: the connection failed. */
+static bool probe_group(struct group *group)
+{
+    struct window *window = group->window;
+    struct conn *conn = group->session->conn;
+
+    conn_begin(conn, task_attempt(window->store, 0, window->deadline), false);
+    for (size_t i = 0; i < window->count; i++)
+        if (in_group(group, &window->items[i]))
+            loading_probe(conn, &window->items[i].of.loading);
+    if (!conn_send(conn))
+        return conn_trouble(conn, &group->trouble);
+    for (size_t i = 0; i < window->count; i++) {
+        struct item *item = &window->items[i];
+        struct mako_error why = {""};
+
+        if (!in_group(group, item))
+            continue;
+        item->of.loading.err = &why;
+        if (!loading_hear_probe(conn, &item->of.loading, &group->trouble)) {
+            if (group->trouble.kind < TROUBLE_MOVED)
+                return false;
+            group->trouble.kind = TROUBLE_NONE;
+            item->stored = true; /* left for later */
+        } else if (item->of.loading.room == NULL) {
+            finish(window, item, item->of.loading.status, &why);
+        }
+    }
+    return true;
+}
+
+static bool wants_rest(const struct group *group, const struct item *item)
+{
+    return in_group(group, item) && !item->stored;
+}
+
+/* Some whole values, from item first on, that are not too much at once; where it came
+ * to, or SIZE_MAX: the connection failed. */
+static size_t get_some(struct group *group, size_t first)
+{
+    struct window *window = group->window;
+    struct conn *conn = group->session->conn;
+    uint64_t bytes = 0;
+    size_t end = first;
+
+    conn_begin(conn, window->deadline, false);
+    for (; end < window->count && bytes < GET_BYTES; end++)
+        if (wants_rest(group, &window->items[end])) {
+            loading_get(conn, &window->items[end].of.loading);
+            bytes += window->items[end].of.loading.head.blob_len;
+        }
+    if (bytes > 0 && !conn_send(conn)) {
+        (void)conn_trouble(conn, &group->trouble);
+        return SIZE_MAX;
+    }
+    for (size_t i = first; i < end; i++) {
+        struct item *item = &window->items[i];
+        struct mako_error why = {""};
+
+        if (!wants_rest(group, item))
+            continue;
+        item->of.loading.err = &why;
+        if (loading_hear_get(conn, &item->of.loading, &group->trouble)) {
+            finish(window, item, item->of.loading.status, &why);
+        } else if (group->trouble.kind < TROUBLE_MOVED) {
+            return SIZE_MAX;
+        }
+    }
+    return end;
+}
+
+static void load_group(struct group *group)
+{
+    size_t at = 0;
+
+    if (!probe_group(group))
+        return;
+    while (at < group->window->count)
+        at = get_some(group, at);
+}
+
+static void load_rest(struct window *window, const struct mako_str *streams)
+{
+    for (size_t i = 0; i < window->count; i++) {
+        struct item *item = &window->items[i];
+        struct mako_error why = {""};
+
+        if (!item->done)
+            finish(window, item,
+                   load_until(window->store, streams[item->index], item->of.loading.sink,
+                              window->deadline, &why),
+                   &why);
+    }
+}
+
+static bool add_load(struct window *window, struct mako_str stream,
+                     struct mako_sink *sink, size_t index)
+{
+    struct item *item = &window->items[window->count];
+    char *room = window_room(window, stream);
+    struct key key;
+
+    if (room == NULL || !key_make(&window->store->settings, stream, room, &key))
+        return false;
+    window_add(window, item, index, &key, 0);
+    item->of.loading = (struct loading){.key = &item->key, .sink = sink};
+    return true;
+}
+
+static size_t load_window(struct window *window, const struct mako_str *streams,
+                          struct mako_sink *const *sinks, size_t at, size_t count)
+{
+    window_begin(window);
+    if (streams[at].len > KEY_ID_MAX) {
+        window->statuses[at] = MAKO_NOT_FOUND;
+        return at + 1;
+    }
+    while (at < count && streams[at].len <= KEY_ID_MAX &&
+           add_load(window, streams[at], sinks[at], at))
+        at++;
+    for_groups(window, load_group);
+    load_rest(window, streams);
+    return at;
+}
+
+int redis_load_many(void *handle, const struct mako_str *streams,
+                    struct mako_sink *const *sinks, size_t count, int *statuses,
+                    struct mako_error *err)
+{
+    struct store *store = handle;
+    struct window *window;
+
+    err->text[0] = '\0';
+    window = window_new(store, statuses, err);
+    if (window == NULL)
+        return mako_fail(err, MAKO_E_NOMEM, "no memory");
+    for (size_t at = 0; at < count;)
+        at = give_up(window, load_window(window, streams, sinks, at, count), count);
+    window_free(window);
+    return MAKO_OK;
+}

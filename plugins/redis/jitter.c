@@ -1,0 +1,38 @@
+/* plugins/redis/jitter.c - a counter, hashed with a seed of this process. */
+#include "jitter.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <xxhash.h>
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static uint64_t seed;
+static atomic_uint_fast64_t counter;
+
+static void make_seed(void)
+{
+    struct timespec now;
+
+    if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) == (ssize_t)sizeof seed)
+        return;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    seed = XXH3_64bits_withSeed(&now, sizeof now, (uint64_t)getpid());
+}
+
+uint64_t unique_number(void)
+{
+    uint64_t number;
+
+    (void)pthread_once(&once, make_seed);
+    number = atomic_fetch_add_explicit(&counter, 1, memory_order_relaxed);
+    return XXH3_64bits_withSeed(&number, sizeof number, seed);
+}
+
+int64_t jitter(int64_t limit)
+{
+    return limit > 0 ? (int64_t)(unique_number() % ((uint64_t)limit + 1)) : 0;
+}

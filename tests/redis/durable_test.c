@@ -1,0 +1,480 @@
+/* tests/redis/durable_test.c - what the Redis store promises about a save, on servers
+ * that are set up wrongly, killed, stopped and started again.  Each case has its own. */
+#include "server.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <criterion/criterion.h>
+#include <mako/snapshot.h>
+
+#define MIB (1u << 20)
+
+static struct server server;
+
+static void take_away(void)
+{
+    server_remove(&server);
+}
+TestSuite(redis, .timeout = 240, .fini = take_away);
+
+/* ---- stores -------------------------------------------------------------------------
+ */
+
+#define ALWAYS "--appendonly", "yes", "--appendfsync", "always"
+
+static int open_store(const char *durability, const char *options, mako_store **store,
+                      struct mako_error *err)
+{
+    char json[1024];
+
+    (void)snprintf(json, sizeof json,
+                   "{\"stores\": {\"s\": {\"plugin\": \"%s\", \"durability\": \"%s\", "
+                   "\"max_snapshot\": \"4MiB\", \"options\": {\"endpoints\": "
+                   "\"127.0.0.1:%u\"%s}}}}",
+                   MAKO_REDIS_PLUGIN, durability, (unsigned)server.port, options);
+    return mako_store_open_json(json, strlen(json), "s", store, err);
+}
+
+static mako_store *must_open(const char *durability, const char *options)
+{
+    mako_store *store = NULL;
+    struct mako_error err = {""};
+    int status = open_store(durability, options, &store, &err);
+
+    cr_assert_eq(status, MAKO_OK, "%s", err.text);
+    return store;
+}
+
+static void refused(const char *durability, const char *options, const char *text)
+{
+    mako_store *store = NULL;
+    struct mako_error err = {""};
+    int status = open_store(durability, options, &store, &err);
+
+    cr_assert_eq(status, MAKO_E_CONFIG, "%s: %s", mako_status_name(status), err.text);
+    cr_assert_null(store);
+    cr_assert(strstr(err.text, text), "'%s' lacks '%s'", err.text, text);
+}
+
+/* Every byte of a state tells its sequence. */
+static void fill(unsigned char *state, size_t len, uint64_t seq)
+{
+    for (size_t i = 0; i < len; i++)
+        state[i] = (unsigned char)((seq * 2654435761u + i * 40503u) >> 8);
+}
+
+static int save(mako_store *store, const char *stream, uint64_t seq, size_t len,
+                struct mako_error *err)
+{
+    unsigned char *state = malloc(len + 1);
+    struct mako_save record = {.struct_size = sizeof record,
+                               .seq = seq,
+                               .schema = 1,
+                               .state = state,
+                               .state_len = len};
+    int status;
+
+    if (!state)
+        abort();
+    fill(state, len, seq);
+    status = mako_store_save(store, stream, &record, err);
+    free(state);
+    return status;
+}
+
+static void must_save(mako_store *store, const char *stream, uint64_t seq, size_t len)
+{
+    struct mako_error err = {""};
+    int status = save(store, stream, seq, len, &err);
+
+    cr_assert_eq(status, MAKO_OK, "sequence %llu: %s", (unsigned long long)seq, err.text);
+}
+
+/* The sequence of what is kept, whose every byte is right; 0: nothing. */
+static uint64_t kept(mako_store *store, const char *stream)
+{
+    const struct mako_expect any = {
+        .struct_size = sizeof any, .schema_min = 1, .schema_max = UINT32_MAX};
+    mako_snapshot *snapshot = NULL;
+    struct mako_error err = {""};
+    int status = mako_store_load(store, stream, &any, &snapshot, NULL, &err);
+    const unsigned char *state;
+    unsigned char *want;
+    uint64_t seq;
+    size_t len;
+
+    if (status == MAKO_NOT_FOUND)
+        return 0;
+    cr_assert_eq(status, MAKO_OK, "%s", err.text);
+    state = mako_snapshot_state(snapshot, &len);
+    seq = mako_snapshot_meta(snapshot).seq;
+    want = malloc(len + 1);
+    cr_assert_not_null(want);
+    fill(want, len, seq);
+    cr_assert_eq(memcmp(state, want, len), 0, "other bytes at sequence %llu",
+                 (unsigned long long)seq);
+    free(want);
+    mako_snapshot_unref(snapshot);
+    return seq;
+}
+
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void breathe(void)
+{
+    const struct timespec pause = {.tv_nsec = 2000000};
+
+    (void)nanosleep(&pause, NULL);
+}
+
+static void must_answer(const char *command, const char *text)
+{
+    char answer[4096];
+
+    server_ask(&server, command, answer, sizeof answer);
+    cr_assert(strstr(answer, text), "%s: '%s' lacks '%s'", command, answer, text);
+}
+
+/* ---- servers that cannot promise ------------------------------------------------------
+ */
+
+Test(redis, without_append_only_file_is_refused_at_power)
+{
+    server = (struct server){.options = {NULL}};
+    server_start(&server);
+    refused("power", "", "gives only durability 'crash'");
+    refused("power", "", "has appendonly no");
+    refused("power", "", "change the backend, or ask for \"durability\": \"crash\"");
+    refused("power", ", \"assume_durable\": true", "has appendonly no");
+    mako_store_unref(must_open("crash", ""));
+}
+
+/* Before WAITAOF (7.2) nothing tells when such a server has flushed. */
+Test(redis, everysec_is_refused_at_power_before_waitaof)
+{
+    char answer[256];
+    mako_store *store;
+
+    server =
+        (struct server){.options = {"--appendonly", "yes", "--appendfsync", "everysec"}};
+    server_start(&server);
+    server_ask(&server, "WAITAOF 1 0 5000", answer, sizeof answer);
+    if (strstr(answer, "unknown command")) {
+        refused("power", "", "has appendfsync everysec; 'always' is needed before");
+        refused("power", "", "change the backend, or ask for \"durability\": \"crash\"");
+        store = must_open("crash", "");
+    } else {
+        store = must_open("power", "");
+    }
+    must_save(store, "a", 1, 100);
+    mako_store_unref(store);
+}
+
+Test(redis, eviction_is_refused_at_power)
+{
+    mako_store *store;
+
+    server = (struct server){
+        .options = {ALWAYS, "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"}};
+    server_start(&server);
+    refused("power", "", "may evict snapshots when its memory is full");
+    refused("power", "", "set noeviction, or allow_eviction here");
+    store = must_open("power", ", \"allow_eviction\": true");
+    mako_store_unref(store);
+}
+
+/* Saves until one ends so. */
+static void saves_until(mako_store *store, uint64_t *seq, int status, const char *text)
+{
+    uint64_t end = now_ms() + 60000;
+    struct mako_error err;
+    int got;
+
+    for (;;) {
+        err.text[0] = '\0';
+        got = save(store, "a", ++*seq, 100, &err);
+        if (got == status)
+            break;
+        cr_assert(now_ms() < end, "sequence %llu is still %s: %s",
+                  (unsigned long long)*seq, mako_status_name(got), err.text);
+        breathe();
+    }
+    cr_assert(strstr(err.text, text), "'%s' lacks '%s'", err.text, text);
+}
+
+Test(redis, a_server_that_stops_flushing_later_is_noticed)
+{
+    mako_store *store;
+    uint64_t seq = 1;
+
+    server = (struct server){.options = {ALWAYS}};
+    server_start(&server);
+    store = must_open("power", ", \"recheck\": \"100ms\"");
+    must_save(store, "a", seq, 100);
+    must_answer("CONFIG SET appendfsync no", "+OK");
+    saves_until(store, &seq, MAKO_E_IO, "has appendfsync no; 'always'");
+    must_answer("CONFIG SET appendfsync always", "+OK");
+    saves_until(store, &seq, MAKO_OK, "");
+    cr_assert_eq(kept(store, "a"), seq);
+    mako_store_unref(store);
+}
+
+Test(redis, passwords)
+{
+    char options[512], path[300];
+    FILE *file;
+
+    server = (struct server){.options = {"--requirepass", "right-secret"}};
+    server_start(&server);
+    refused("crash", "", "NOAUTH");
+    refused("crash", ", \"password\": \"wrong-secret\"", "WRONGPASS");
+    refused("crash", ", \"password\": \"wrong-secret\"", "127.0.0.1:");
+    mako_store_unref(must_open("crash", ", \"password\": \"right-secret\""));
+
+    (void)snprintf(path, sizeof path, "%s/password", server.dir);
+    file = fopen(path, "we");
+    cr_assert(file && fputs("right-secret\n", file) >= 0 && fclose(file) == 0);
+    (void)snprintf(options, sizeof options, ", \"password_file\": \"%s\"", path);
+    mako_store_unref(must_open("crash", options));
+}
+
+/* ---- servers that end ----------------------------------------------------------------
+ */
+
+static volatile sig_atomic_t broken_pipes;
+
+static void note_pipe(int signal)
+{
+    (void)signal;
+    broken_pipes = broken_pipes + 1;
+}
+
+/* Whatever way the server ended, the next save finds the new one. */
+Test(redis, a_restart_between_two_saves_costs_nothing)
+{
+    const struct sigaction action = {.sa_handler = note_pipe};
+    mako_store *store;
+    uint64_t seq = 0;
+
+    (void)sigaction(SIGPIPE, &action, NULL);
+    server = (struct server){.options = {ALWAYS}};
+    server_start(&server);
+    store = must_open("power", "");
+    must_save(store, "a", ++seq, 100);
+    for (unsigned round = 0; round < 6; round++) {
+        server_kill(&server, round % 2 ? SIGKILL : SIGTERM);
+        server_restart(&server);
+        must_save(store, "a", ++seq, round < 3 ? 100 : MIB);
+        must_save(store, "a", ++seq, round < 3 ? MIB : 100);
+        cr_assert_eq(kept(store, "a"), seq);
+    }
+    cr_assert_eq(broken_pipes, 0, "%d SIGPIPE", (int)broken_pipes);
+    mako_store_unref(store);
+}
+
+/* Saves in a loop, and what it was told about them.  No save fails: each has time enough
+ * until the server is back. */
+struct saver {
+    mako_store *store;
+    char stream[16];
+    struct mako_error err; /* the thread's, until failed is set */
+    _Atomic uint64_t tried, saved;
+    atomic_bool stop, failed;
+    pthread_t thread;
+};
+
+static void *save_on(void *arg)
+{
+    static const size_t sizes[] = {100, 5000, 20000, 100000, 400000};
+    struct saver *saver = arg;
+
+    while (!atomic_load(&saver->stop) && !atomic_load(&saver->failed)) {
+        uint64_t seq = atomic_fetch_add(&saver->tried, 1) + 1;
+
+        if (save(saver->store, saver->stream, seq, sizes[seq % 5], &saver->err) !=
+            MAKO_OK)
+            atomic_store(&saver->failed, true);
+        else
+            atomic_store(&saver->saved, seq);
+    }
+    return NULL;
+}
+
+enum {
+    SAVERS = 3,
+    KILLS = 10
+};
+
+static void none_failed(const struct saver *savers)
+{
+    for (size_t i = 0; i < SAVERS; i++)
+        cr_assert(!atomic_load(&savers[i].failed), "a save failed: %s",
+                  savers[i].err.text);
+}
+
+static void wait_for_saves(struct saver *savers)
+{
+    for (size_t i = 0; i < SAVERS; i++) {
+        uint64_t want = atomic_load(&savers[i].saved) + 5, end = now_ms() + 90000;
+
+        while (atomic_load(&savers[i].saved) < want) {
+            none_failed(savers);
+            cr_assert(now_ms() < end, "%s: no save gets through", savers[i].stream);
+            breathe();
+        }
+    }
+}
+
+/* By a store of our own, of which no connection knew the old server. */
+static void check_saves(const struct saver *savers, const uint64_t *at_least)
+{
+    mako_store *store = must_open("crash", "");
+
+    for (size_t i = 0; i < SAVERS; i++) {
+        uint64_t found = kept(store, savers[i].stream);
+
+        cr_assert_geq(found, at_least[i], "%s: sequence %llu, %llu was acknowledged",
+                      savers[i].stream, (unsigned long long)found,
+                      (unsigned long long)at_least[i]);
+        cr_assert_leq(found, atomic_load(&savers[i].tried));
+    }
+    mako_store_unref(store);
+}
+
+static void kill_and_check(struct saver *savers)
+{
+    uint64_t saved[SAVERS];
+
+    wait_for_saves(savers);
+    server_kill(&server, SIGKILL);
+    for (size_t i = 0; i < SAVERS; i++)
+        saved[i] = atomic_load(&savers[i].saved);
+    server_restart(&server);
+    check_saves(savers, saved);
+}
+
+Test(redis, acknowledged_saves_outlive_kill_9)
+{
+    static struct saver savers[SAVERS];
+    mako_store *store;
+    uint64_t saved[SAVERS];
+
+    server = (struct server){.options = {ALWAYS}};
+    server_start(&server);
+    store = must_open("power", ", \"op_timeout\": \"60s\", \"io_timeout\": \"60s\", "
+                               "\"connect_timeout\": \"60s\"");
+    for (size_t i = 0; i < SAVERS; i++) {
+        savers[i].store = store;
+        (void)snprintf(savers[i].stream, sizeof savers[i].stream, "s/%zu", i);
+        cr_assert_eq(pthread_create(&savers[i].thread, NULL, save_on, &savers[i]), 0);
+    }
+    for (unsigned round = 0; round < KILLS; round++)
+        kill_and_check(savers);
+    for (size_t i = 0; i < SAVERS; i++)
+        atomic_store(&savers[i].stop, true);
+    for (size_t i = 0; i < SAVERS; i++) {
+        (void)pthread_join(savers[i].thread, NULL);
+        saved[i] = atomic_load(&savers[i].saved);
+    }
+    none_failed(savers);
+    check_saves(savers, saved);
+    mako_store_unref(store);
+}
+
+/* ---- what a refusal and an outage cost ------------------------------------------------
+ */
+
+/* What the server has sent, to anybody. */
+static uint64_t bytes_sent(void)
+{
+    static const char name[] = "total_net_output_bytes:";
+    char answer[8192];
+    const char *at;
+
+    server_ask(&server, "INFO stats", answer, sizeof answer);
+    at = strstr(answer, name);
+    cr_assert_not_null(at, "%s", answer);
+    return strtoull(at + sizeof name - 1, NULL, 10);
+}
+
+Test(redis, a_refused_megabyte_stays_where_it_is)
+{
+    const struct mako_expect newer = {
+        .struct_size = sizeof newer, .schema_min = 2, .schema_max = 2};
+    mako_snapshot *snapshot = NULL;
+    struct mako_error err = {""};
+    uint64_t start, idle, moved;
+    mako_store *store;
+    int status;
+
+    server = (struct server){.options = {NULL}};
+    server_start(&server);
+    store = must_open("crash", "");
+    must_save(store, "a", 1, MIB);
+    cr_assert_eq(kept(store, "a"), 1); /* it is there, and would come whole */
+    start = bytes_sent();
+    idle = bytes_sent() - start; /* what asking costs */
+    start = bytes_sent();
+    status = mako_store_load(store, "a", &newer, &snapshot, NULL, &err);
+    moved = bytes_sent() - start;
+    cr_assert_eq(status, MAKO_SCHEMA_OLDER, "%s", err.text);
+    cr_assert_null(snapshot);
+    cr_assert_lt(moved, idle + 5120, "%llu bytes", (unsigned long long)(moved - idle));
+    cr_assert_gt(moved, idle, "nothing was asked");
+    mako_store_unref(store);
+}
+
+/* Fifty calls on a server that is away: their time together, in milliseconds. */
+static uint64_t fifty_calls(mako_store *store, uint64_t *seq)
+{
+    uint64_t start = now_ms();
+    unsigned quick = 0;
+
+    for (unsigned i = 0; i < 50; i++) {
+        struct mako_error err = {""};
+        int status = save(store, "a", ++*seq, 100, &err);
+
+        cr_assert_eq(status, MAKO_E_UNAVAILABLE, "%s: %s", mako_status_name(status),
+                     err.text);
+        quick += strstr(err.text, "not tried again for") != NULL;
+    }
+    cr_assert_geq(quick, 40, "%u of 50 were not tried", quick);
+    return now_ms() - start;
+}
+
+Test(redis, an_outage_costs_less_than_two_time_limits)
+{
+    mako_store *store;
+    uint64_t seq = 1, took;
+
+    server = (struct server){.options = {NULL}};
+    server_start(&server);
+    store = must_open("crash", ", \"op_timeout\": \"4s\"");
+    must_save(store, "a", seq, 100);
+
+    (void)kill(server.pid, SIGSTOP); /* takes connections, and never answers */
+    took = fifty_calls(store, &seq);
+    cr_assert_lt(took, 8000, "%llu ms", (unsigned long long)took);
+    (void)kill(server.pid, SIGCONT);
+    saves_until(store, &seq, MAKO_OK, "");
+
+    server_kill(&server, SIGKILL); /* refuses connections */
+    took = fifty_calls(store, &seq);
+    cr_assert_lt(took, 8000, "%llu ms", (unsigned long long)took);
+    server_restart(&server);
+    saves_until(store, &seq, MAKO_OK, "");
+    cr_assert_eq(kept(store, "a"), seq);
+    mako_store_unref(store);
+}
