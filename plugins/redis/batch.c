@@ -17,7 +17,7 @@
 #define WINDOW_BYTES (4u * 1024 * 1024)
 #define GET_BYTES    (8u * 1024 * 1024)
 /* Saves in one transaction. */
-#define TOGETHER 32u
+#define TOGETHER 64u
 
 /* ---- windows --------------------------------------------------------------------------
  */
@@ -184,19 +184,6 @@ static struct span next_span(const struct group *group, size_t begin, size_t lim
     return span;
 }
 
-/* The answers that a conversation left over. */
-static bool skip_answers(struct conn *conn, size_t count)
-{
-    while (count-- > 0) {
-        struct reply *reply = conn_reply(conn);
-
-        if (reply == NULL)
-            return false;
-        reply_free(reply);
-    }
-    return true;
-}
-
 /* The guard's arguments: keys, a place for notes; sequences, a suffix. */
 static void say_guard(const struct group *group, const struct span *span,
                       const char *notes, const char *suffix)
@@ -306,7 +293,7 @@ static bool hear_together(struct group *group)
         span = next_span(group, at, TOGETHER);
         if (span.count == 0)
             break;
-        if (skip_answers(conn, span.count + 3))
+        if (conn_pass(conn, span.count + 3))
             result = conn_reply(conn);
         if (result == NULL)
             return conn_trouble(conn, &group->trouble);

@@ -296,7 +296,7 @@ static bool connect_local(struct conn *conn)
 static bool connect_tcp(struct conn *conn, int64_t deadline)
 {
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
-                                   .ai_flags = AI_NUMERICSERV | AI_ADDRCONFIG};
+                                   .ai_flags = AI_NUMERICSERV};
     struct addrinfo *list = NULL;
     char port[8];
     bool done = false;
@@ -932,6 +932,34 @@ struct reply *conn_reply(struct conn *conn)
     if (reply != NULL)
         conn->owed--;
     return reply;
+}
+
+static bool pass_one(struct conn *conn)
+{
+    const char *line;
+    struct reply *reply;
+    size_t len;
+
+    if (!skip_asking(conn) || !next_line(conn, &line, &len))
+        return false;
+    if (line[0] == '+') {
+        conn->in_at += len;
+        conn->owed--;
+        return true;
+    }
+    reply = parse_reply(conn);
+    if (reply == NULL)
+        return false;
+    conn->owed--;
+    reply_free(reply);
+    return true;
+}
+
+bool conn_pass(struct conn *conn, size_t count)
+{
+    while (count > 0 && pass_one(conn))
+        count--;
+    return count == 0;
 }
 
 static bool string_end(struct conn *conn)

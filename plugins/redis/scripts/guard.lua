@@ -9,12 +9,14 @@ local call, unpack = redis.pcall, struct.unpack
 for i = 1, #KEYS - 1 do
   local found = 0
   local old = call('GETRANGE', KEYS[i], '0', '15')
-  if type(old) == 'table' then
-    if string.sub(old.err, 1, 9) ~= 'WRONGTYPE' then found = -i end
-  elseif #old == 16 then
-    local mark, a, b = unpack('>c4xxxxI4I4', old)
+  if #old == 16 then
+    local a, b = unpack('>I4I4', old, 9)
     local c, d = unpack('>I4I4', seqs, 8 * i - 7)
-    if mark == 'MKRV' and (a > c or (a == c and b > d)) then found = i end
+    if (a > c or (a == c and b > d)) and string.sub(old, 1, 4) == 'MKRV' then
+      found = i
+    end
+  elseif old.err and string.sub(old.err, 1, 9) ~= 'WRONGTYPE' then
+    found = -i
   end
   if found ~= 0 then
     late[#late + 1] = found
