@@ -395,6 +395,44 @@ static void exchange_saves(struct group *group, bool together)
     finish_saves(group, safe);
 }
 
+/* Whether MULTI and EXEC work, tried out once a connection with nothing in between: what
+ * stands behind a MULTI that is refused would be carried out unguarded. */
+static bool try_transaction(struct session *session, int64_t deadline,
+                            struct trouble *trouble)
+{
+    struct conn *conn = session->conn;
+    struct reply *multi = NULL, *exec = NULL;
+
+    conn_begin(conn, deadline, false);
+    conn_command(conn, "MULTI", 0);
+    conn_command(conn, "EXEC", 0);
+    if (conn_send(conn))
+        multi = conn_reply(conn);
+    if (multi != NULL)
+        exec = conn_reply(conn);
+    session->asked_transactions = exec != NULL;
+    session->transactions =
+        exec != NULL && reply_says(multi, "OK") && exec->type == REPLY_ARRAY;
+    if (exec != NULL && reply_says(multi, "OK") && exec->type != REPLY_ARRAY)
+        conn_distrust(conn, "takes MULTI and refuses EXEC");
+    reply_free(multi);
+    reply_free(exec);
+    return conn_clean(conn) || conn_trouble(conn, trouble);
+}
+
+static bool may_transact(struct group *group, int64_t deadline)
+{
+    struct session *session = group->session;
+
+    if (group->window->store->settings.mode == MODE_CLUSTER ||
+        next_span(group, 0, 2).count < 2)
+        return false;
+    if (!session->asked_transactions &&
+        !try_transaction(session, deadline, &group->trouble))
+        return false;
+    return session->transactions;
+}
+
 /* A transaction is one slot's business.  What it did not do - a server without the
  * rights for it, out of memory - is said save by save, for answers of their own. */
 static void save_group(struct group *group)
@@ -404,7 +442,7 @@ static void save_group(struct group *group)
 
     if (!session_believed(group->session, deadline, &group->trouble))
         return;
-    if (store->settings.mode != MODE_CLUSTER && next_span(group, 0, 2).count == 2)
+    if (may_transact(group, deadline))
         exchange_saves(group, true);
     if (group->trouble.kind == TROUBLE_NONE && next_span(group, 0, 1).count == 1)
         exchange_saves(group, false);

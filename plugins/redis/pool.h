@@ -18,6 +18,7 @@ struct session {
     int64_t idle_since, proven_at;
     struct proof proof;
     unsigned scripts; /* bits: those that its server got on this connection */
+    bool asked_transactions, transactions; /* whether MULTI and EXEC may be used */
 };
 
 /* References are counted; the caller of node_new() has one. */
