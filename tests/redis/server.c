@@ -43,10 +43,10 @@ static int dial(uint16_t port)
     return fd;
 }
 
-/* Empty where nobody answers. */
+/* Empty where nobody answers.  The answer to QUIT is left out. */
 void server_ask(const struct server *server, const char *command, char *out, size_t room)
 {
-    char line[256];
+    char line[1024];
     size_t at = 0;
     ssize_t got = 1;
     int fd = dial(server->port), len;
@@ -57,6 +57,8 @@ void server_ask(const struct server *server, const char *command, char *out, siz
             at += (size_t)got;
     if (fd >= 0)
         (void)close(fd);
+    if (at >= 5 && memcmp(out + at - 5, "+OK\r\n", 5) == 0)
+        at -= 5;
     out[at] = '\0';
 }
 
@@ -138,7 +140,16 @@ static bool serves(const struct server *server)
     return ready > 0;
 }
 
-static bool launch(struct server *server)
+static bool loads(const struct server *server)
+{
+    char answer[64];
+
+    server_ask(server, "PING", answer, sizeof answer);
+    return strncmp(answer, "-LOADING", 8) == 0;
+}
+
+/* False: it ended instead. */
+static bool launch(struct server *server, bool (*ready)(const struct server *server))
 {
     const struct timespec pause = {.tv_nsec = 5000000};
     time_t end = time(NULL) + PATIENCE_S;
@@ -147,7 +158,7 @@ static bool launch(struct server *server)
     cr_assert_geq(server->pid, 0);
     if (server->pid == 0)
         become(server);
-    while (!serves(server)) {
+    while (!ready(server)) {
         if (gone(server))
             return false;
         cr_assert(time(NULL) < end, "%s: the server does not get ready", server->dir);
@@ -165,18 +176,28 @@ void server_start(struct server *server)
     cr_assert(mkdtemp(server->dir), "%s", server->dir);
     for (unsigned i = 0; i < TRIES; i++) {
         server->port = free_port();
-        if (launch(server))
+        if (launch(server, serves))
             return;
     }
     cr_assert_fail("redis-server does not start; %s/log says why", server->dir);
 }
 
-void server_restart(struct server *server)
+static void again(struct server *server, bool (*ready)(const struct server *server))
 {
     for (unsigned i = 0; i < TRIES; i++)
-        if (launch(server))
+        if (launch(server, ready))
             return;
     cr_assert_fail("redis-server does not start again; %s/log says why", server->dir);
+}
+
+void server_restart(struct server *server)
+{
+    again(server, serves);
+}
+
+void server_restart_loading(struct server *server)
+{
+    again(server, loads);
 }
 
 /* ---- ending -------------------------------------------------------------------------

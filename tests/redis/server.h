@@ -21,6 +21,8 @@ struct server {
 void server_start(struct server *server);
 /* The same server again, on its port and its files. */
 void server_restart(struct server *server);
+/* Likewise, but waits only until it answers that it is loading its data. */
+void server_restart_loading(struct server *server);
 /* With this signal, and waits for its end. */
 void server_kill(struct server *server, int signal);
 /* Kills it, and takes its directory away. */

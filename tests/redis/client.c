@@ -1,0 +1,238 @@
+/* tests/redis/client.c - stores on a server of the test's own. */
+#include "client.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <criterion/criterion.h>
+
+#define PATIENCE_MS 60000
+
+struct server server;
+
+void take_away(void)
+{
+    server_remove(&server);
+}
+
+/* ---- stores -------------------------------------------------------------------------
+ */
+
+int open_with(const char *durability, const char *options, mako_store **store,
+              struct mako_error *err)
+{
+    char json[2048];
+
+    (void)snprintf(json, sizeof json,
+                   "{\"stores\": {\"s\": {\"plugin\": \"%s\", \"durability\": \"%s\", "
+                   "\"max_snapshot\": \"4MiB\", \"options\": {%s}}}}",
+                   MAKO_REDIS_PLUGIN, durability, options);
+    return mako_store_open_json(json, strlen(json), "s", store, err);
+}
+
+int open_store(const char *durability, const char *options, mako_store **store,
+               struct mako_error *err)
+{
+    char all[1536];
+
+    (void)snprintf(all, sizeof all, "\"endpoints\": \"127.0.0.1:%u\"%s",
+                   (unsigned)server.port, options);
+    return open_with(durability, all, store, err);
+}
+
+mako_store *must_open(const char *durability, const char *options)
+{
+    mako_store *store = NULL;
+    struct mako_error err = {""};
+    int status = open_store(durability, options, &store, &err);
+
+    cr_assert_eq(status, MAKO_OK, "%s", err.text);
+    return store;
+}
+
+void refused(const char *durability, const char *options, const char *text)
+{
+    mako_store *store = NULL;
+    struct mako_error err = {""};
+    int status = open_store(durability, options, &store, &err);
+
+    cr_assert_eq(status, MAKO_E_CONFIG, "%s: %s", mako_status_name(status), err.text);
+    cr_assert_null(store);
+    has_words(err.text, text);
+}
+
+void write_file(const char *name, const char *text, char *path)
+{
+    FILE *file;
+
+    (void)snprintf(path, 300, "%s/%s", server.dir, name);
+    file = fopen(path, "we");
+    cr_assert(file && fputs(text, file) >= 0 && fclose(file) == 0, "%s", path);
+}
+
+/* ---- saves and loads ------------------------------------------------------------------
+ */
+
+void fill(unsigned char *state, size_t len, uint64_t seq)
+{
+    for (size_t i = 0; i < len; i++)
+        state[i] = (unsigned char)((seq * 2654435761u + i * 40503u) >> 8);
+}
+
+int save_flagged(mako_store *store, const char *stream, uint64_t seq, size_t len,
+                 uint32_t flags, struct mako_error *err)
+{
+    unsigned char *state = malloc(len + 1);
+    struct mako_save record = {.struct_size = sizeof record,
+                               .flags = flags,
+                               .seq = seq,
+                               .schema = 1,
+                               .state = state,
+                               .state_len = len};
+    int status;
+
+    if (!state)
+        abort();
+    fill(state, len, seq);
+    status = mako_store_save(store, stream, &record, err);
+    free(state);
+    return status;
+}
+
+int save(mako_store *store, const char *stream, uint64_t seq, size_t len,
+         struct mako_error *err)
+{
+    return save_flagged(store, stream, seq, len, 0, err);
+}
+
+void must_save(mako_store *store, const char *stream, uint64_t seq, size_t len)
+{
+    struct mako_error err = {""};
+    int status = save(store, stream, seq, len, &err);
+
+    cr_assert_eq(status, MAKO_OK, "sequence %llu: %s", (unsigned long long)seq, err.text);
+}
+
+void saves_until(mako_store *store, uint64_t *seq, size_t len, int status,
+                 const char *text)
+{
+    uint64_t end = now_ms() + PATIENCE_MS;
+    struct mako_error err;
+    int got;
+
+    for (;;) {
+        err.text[0] = '\0';
+        got = save(store, "a", ++*seq, len, &err);
+        if (got == status)
+            break;
+        cr_assert(now_ms() < end, "sequence %llu is still %s: %s",
+                  (unsigned long long)*seq, mako_status_name(got), err.text);
+        breathe();
+    }
+    has_words(err.text, text);
+}
+
+int load(mako_store *store, const char *stream, uint64_t *seq, struct mako_error *err)
+{
+    const struct mako_expect any = {
+        .struct_size = sizeof any, .schema_min = 1, .schema_max = UINT32_MAX};
+    mako_snapshot *snapshot = NULL;
+    int status = mako_store_load(store, stream, &any, &snapshot, NULL, err);
+    const unsigned char *state;
+    unsigned char *want;
+    size_t len;
+
+    if (status != MAKO_OK)
+        return status;
+    state = mako_snapshot_state(snapshot, &len);
+    *seq = mako_snapshot_meta(snapshot).seq;
+    want = malloc(len + 1);
+    cr_assert_not_null(want);
+    fill(want, len, *seq);
+    cr_assert_eq(memcmp(state, want, len), 0, "other bytes at sequence %llu",
+                 (unsigned long long)*seq);
+    free(want);
+    mako_snapshot_unref(snapshot);
+    return MAKO_OK;
+}
+
+uint64_t kept(mako_store *store, const char *stream)
+{
+    struct mako_error err = {""};
+    uint64_t seq = 0;
+    int status = load(store, stream, &seq, &err);
+
+    if (status == MAKO_NOT_FOUND)
+        return 0;
+    cr_assert_eq(status, MAKO_OK, "%s: %s", mako_status_name(status), err.text);
+    return seq;
+}
+
+struct wanted {
+    const char *name;
+    uint64_t value;
+};
+
+static void take_counter(void *arg, const char *name, uint64_t value)
+{
+    struct wanted *wanted = arg;
+
+    if (strncmp(name, "plugin.", 7) == 0 && strcmp(name + 7, wanted->name) == 0)
+        wanted->value = value;
+}
+
+uint64_t counter(mako_store *store, const char *name)
+{
+    struct wanted wanted = {name, UINT64_MAX};
+    struct mako_error err = {""};
+    int status = mako_store_stats(store, take_counter, &wanted, &err);
+
+    cr_assert_eq(status, MAKO_OK, "%s", err.text);
+    cr_assert_neq(wanted.value, UINT64_MAX, "no counter '%s'", name);
+    return wanted.value;
+}
+
+/* ---- waiting --------------------------------------------------------------------------
+ */
+
+uint64_t now_ms(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+void breathe(void)
+{
+    const struct timespec pause = {.tv_nsec = 2000000};
+
+    (void)nanosleep(&pause, NULL);
+}
+
+void has_words(const char *text, const char *words)
+{
+    cr_assert(strstr(text, words), "'%s' lacks '%s'", text, words);
+}
+
+void must_answer(const char *command, const char *text)
+{
+    char answer[4096];
+
+    server_ask(&server, command, answer, sizeof answer);
+    cr_assert(strstr(answer, text), "%s: '%s' lacks '%s'", command, answer, text);
+}
+
+void until_answer(const char *command, const char *text)
+{
+    uint64_t end = now_ms() + PATIENCE_MS;
+    char answer[4096];
+
+    do {
+        server_ask(&server, command, answer, sizeof answer);
+        cr_assert(now_ms() < end, "%s: '%s' still lacks '%s'", command, answer, text);
+        breathe();
+    } while (!strstr(answer, text));
+}

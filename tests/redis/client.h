@@ -1,0 +1,55 @@
+/* tests/redis/client.h - what the cases on a server of their own share: that server, a
+ * store on it, saves whose bytes tell their sequence, and waiting.  What fails ends the
+ * test, unless a status is returned. */
+#ifndef MAKO_TESTS_REDIS_CLIENT_H
+#define MAKO_TESTS_REDIS_CLIENT_H
+
+#include "server.h"
+
+#include <mako/snapshot.h>
+
+#define MIB    (1u << 20)
+#define ALWAYS "--appendonly", "yes", "--appendfsync", "always"
+
+extern struct server server;
+/* For .fini of a suite. */
+void take_away(void);
+
+/* A store named "s" on the server; options: more of the plugin's, each with a comma
+ * before it. */
+int open_store(const char *durability, const char *options, mako_store **store,
+               struct mako_error *err);
+/* The same with all of the plugin's options. */
+int open_with(const char *durability, const char *options, mako_store **store,
+              struct mako_error *err);
+mako_store *must_open(const char *durability, const char *options);
+/* Opening is refused as E_CONFIG with these words. */
+void refused(const char *durability, const char *options, const char *text);
+/* A file in the server's directory; path has room for 300. */
+void write_file(const char *name, const char *text, char *path);
+
+/* Every byte of a state tells its sequence. */
+void fill(unsigned char *state, size_t len, uint64_t seq);
+int save_flagged(mako_store *store, const char *stream, uint64_t seq, size_t len,
+                 uint32_t flags, struct mako_error *err);
+int save(mako_store *store, const char *stream, uint64_t seq, size_t len,
+         struct mako_error *err);
+void must_save(mako_store *store, const char *stream, uint64_t seq, size_t len);
+/* Until one ends with this status and these words; *seq is its sequence. */
+void saves_until(mako_store *store, uint64_t *seq, size_t len, int status,
+                 const char *text);
+/* What is kept: *seq tells its sequence, and every byte is right, or the test ends. */
+int load(mako_store *store, const char *stream, uint64_t *seq, struct mako_error *err);
+/* The sequence of what is kept; 0: nothing. */
+uint64_t kept(mako_store *store, const char *stream);
+/* Counter "plugin.NAME" of the store. */
+uint64_t counter(mako_store *store, const char *name);
+
+uint64_t now_ms(void);
+void breathe(void);
+void has_words(const char *text, const char *words);
+/* The server answers a command with these words. */
+void must_answer(const char *command, const char *text);
+void until_answer(const char *command, const char *text);
+
+#endif

@@ -1,0 +1,700 @@
+/* tests/redis/trouble_test.c - the Redis store on servers that are busy, full, or shut to
+ * it: what it says, that loads go on, and that it recovers.  Each case has its own. */
+#include "client.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <criterion/criterion.h>
+
+/* A store that gives up soon, and says why; and one that has time enough. */
+#define HASTY \
+    ", \"op_timeout\": \"300ms\", \"io_timeout\": \"200ms\", \"retry_max\": \"20ms\""
+#define PATIENT \
+    ", \"op_timeout\": \"60s\", \"io_timeout\": \"60s\", \"connect_timeout\": \"60s\""
+
+TestSuite(redis_trouble, .timeout = 240, .fini = take_away);
+
+static void start(const char *a, const char *b, const char *c, const char *d)
+{
+    server = (struct server){.options = {a, b, c, d}};
+    server_start(&server);
+}
+
+static void fails(mako_store *store, uint64_t seq, size_t len, int want,
+                  const char *words)
+{
+    struct mako_error err = {""};
+    int status = save(store, "a", seq, len, &err);
+
+    cr_assert_eq(status, want, "%s: %s", mako_status_name(status), err.text);
+    has_words(err.text, words);
+}
+
+/* A save that goes on beside the test. */
+struct beside {
+    mako_store *store;
+    uint64_t seq;
+    size_t len;
+    int status;
+    struct mako_error err;
+    pthread_t thread;
+};
+
+static void *save_beside(void *arg)
+{
+    struct beside *beside = arg;
+
+    beside->status = save(beside->store, "a", beside->seq, beside->len, &beside->err);
+    return NULL;
+}
+
+static void begin(struct beside *beside)
+{
+    cr_assert_eq(pthread_create(&beside->thread, NULL, save_beside, beside), 0);
+}
+
+static void must_end_well(struct beside *beside)
+{
+    (void)pthread_join(beside->thread, NULL);
+    cr_assert_eq(beside->status, MAKO_OK, "%s", beside->err.text);
+}
+
+/* It was refused at least once, and goes on. */
+static void until_retried(mako_store *store)
+{
+    uint64_t end = now_ms() + 60000;
+
+    while (counter(store, "retries") == 0) {
+        cr_assert(now_ms() < end, "nothing was tried again");
+        breathe();
+    }
+}
+
+/* ---- busy -----------------------------------------------------------------------------
+ */
+
+/* The trouble's word is told to a store in a hurry; a patient one outlasts it. */
+static void outlasted(mako_store *hasty, mako_store *patient, const char *word,
+                      const char *cure)
+{
+    struct beside beside = {.store = patient, .seq = 3, .len = 100};
+
+    fails(hasty, 2, 100, MAKO_E_UNAVAILABLE, word);
+    begin(&beside);
+    until_retried(patient);
+    must_answer(cure, "+OK");
+    must_end_well(&beside);
+    cr_assert_eq(kept(patient, "a"), 3);
+    mako_store_unref(hasty);
+    mako_store_unref(patient);
+}
+
+Test(redis_trouble, loading)
+{
+    mako_store *hasty, *patient;
+
+    start("--rdbcompression", "no", NULL, NULL);
+    hasty = must_open("crash", HASTY);
+    patient = must_open("crash", PATIENT);
+    must_save(hasty, "a", 1, 100);
+    must_answer("EVAL \"for i=1,2000 do redis.call('SET','f'..i,string.rep('x',2000)) "
+                "end return 'filled'\" 0",
+                "filled");
+    must_answer("SAVE", "+OK");
+    server_kill(&server, SIGKILL);
+    server.options[2] = "--key-load-delay";
+    server.options[3] = "20000";
+    server.options[4] = "--loading-process-events-interval-bytes";
+    server.options[5] = "1024";
+    server_restart_loading(&server);
+    outlasted(hasty, patient, "LOADING", "CONFIG SET key-load-delay 0");
+}
+
+static void *run_forever(void *arg)
+{
+    char answer[256];
+
+    (void)arg;
+    server_ask(&server, "EVAL \"while true do end\" 0", answer, sizeof answer);
+    return NULL;
+}
+
+Test(redis_trouble, busy_with_a_script)
+{
+    mako_store *hasty, *patient;
+    pthread_t thread;
+
+    start("--lua-time-limit", "50", NULL, NULL);
+    hasty = must_open("crash", HASTY);
+    patient = must_open("crash", PATIENT);
+    must_save(hasty, "a", 1, 100);
+    cr_assert_eq(pthread_create(&thread, NULL, run_forever, NULL), 0);
+    until_answer("PING", "-BUSY");
+    outlasted(hasty, patient, "BUSY", "SCRIPT KILL");
+    (void)pthread_join(thread, NULL);
+}
+
+/* The server takes its time; a copy of the save that comes late does no harm. */
+Test(redis_trouble, paused)
+{
+    mako_store *store;
+
+    start(NULL, NULL, NULL, NULL);
+    store = must_open("crash", ", \"io_timeout\": \"100ms\"");
+    must_save(store, "a", 1, 100);
+    must_answer("CLIENT PAUSE 1500 WRITE", "+OK");
+    must_save(store, "a", 2, 100000);
+    cr_assert_gt(counter(store, "retries"), 0);
+    cr_assert_eq(kept(store, "a"), 2);
+    mako_store_unref(store);
+}
+
+Test(redis_trouble, no_room_for_another_client)
+{
+    mako_store *first, *second = NULL;
+    struct mako_error err = {""};
+    int status;
+
+    start("--maxclients", "1", NULL, NULL);
+    first = must_open("crash", "");
+    must_save(first, "a", 1, 100);
+    status = open_store("crash", HASTY, &second, &err);
+    cr_assert_eq(status, MAKO_E_UNAVAILABLE, "%s: %s", mako_status_name(status),
+                 err.text);
+    /* The server says it and hangs up, which may swallow what it said. */
+    cr_assert(strstr(err.text, "max number of clients") || strstr(err.text, "reset"),
+              "%s", err.text);
+    must_save(first, "a", 2, 100);
+    mako_store_unref(first);
+    second = must_open("crash", "");
+    cr_assert_eq(kept(second, "a"), 2);
+    mako_store_unref(second);
+}
+
+/* ---- full -----------------------------------------------------------------------------
+ */
+
+Test(redis_trouble, out_of_memory)
+{
+    mako_store *store;
+    uint64_t seq = 0;
+    char stream[32];
+    struct mako_error err = {""};
+    int status = MAKO_OK;
+
+    start("--maxmemory", "6mb", "--maxmemory-policy", "noeviction");
+    store = must_open("crash", "");
+    while (status == MAKO_OK && seq < 1000) {
+        (void)snprintf(stream, sizeof stream, "s/%llu", (unsigned long long)++seq);
+        status = save(store, stream, seq, seq % 2 ? 4000 : 100000, &err);
+    }
+    cr_assert_eq(status, MAKO_E_NO_SPACE, "%s: %s", mako_status_name(status), err.text);
+    has_words(err.text, "store 's' (redis)");
+    has_words(err.text, "OOM");
+    cr_assert_eq(kept(store, "s/1"), 1, "loads go on");
+    must_answer("CONFIG SET maxmemory 100mb", "+OK");
+    must_save(store, stream, seq, 100000);
+    mako_store_unref(store);
+}
+
+static char small_disk[64];
+
+/* A file system of 3 MiB that nobody else sees; false: not allowed. */
+static bool mount_small_disk(void)
+{
+    const char *tmp = getenv("TMPDIR");
+
+    (void)snprintf(small_disk, sizeof small_disk, "%.40s/mako-full.XXXXXX",
+                   tmp && *tmp && strlen(tmp) < 40 ? tmp : "/tmp");
+    cr_assert(mkdtemp(small_disk));
+    return unshare(CLONE_NEWNS) == 0 &&
+           mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+           mount("mako", small_disk, "tmpfs", 0, "size=3m") == 0;
+}
+
+static void drop_small_disk(void)
+{
+    take_away();
+    (void)umount2(small_disk, MNT_DETACH);
+    (void)rmdir(small_disk);
+}
+
+/* All that is left of it, or nothing. */
+static void fill_disk(bool full)
+{
+    static const char zeros[4096];
+    char path[128];
+    int fd;
+
+    (void)snprintf(path, sizeof path, "%s/filler", small_disk);
+    if (!full) {
+        cr_assert_eq(unlink(path), 0);
+        return;
+    }
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    cr_assert_geq(fd, 0);
+    while (write(fd, zeros, sizeof zeros) > 0)
+        ;
+    (void)close(fd);
+}
+
+static bool on_small_disk(const char *fsync)
+{
+    if (!mount_small_disk()) {
+        cr_log_warn("no file system may be mounted here: %s", strerror(errno));
+        return false;
+    }
+    server = (struct server){
+        .options = {"--dir", small_disk, "--appendonly", "yes", "--appendfsync", fsync}};
+    server_start(&server);
+    return true;
+}
+
+/* The server goes on and says MISCONF. */
+Test(redis_trouble, disk_full_without_flushes, .fini = drop_small_disk)
+{
+    mako_store *store;
+    uint64_t seq = 1;
+
+    if (!on_small_disk("everysec"))
+        return;
+    store = must_open("crash", "");
+    must_save(store, "b", 1, 1000);
+    fill_disk(true);
+    saves_until(store, &seq, 5000, MAKO_E_NO_SPACE, "MISCONF");
+    cr_assert_eq(kept(store, "b"), 1, "loads go on");
+    fill_disk(false);
+    saves_until(store, &seq, 5000, MAKO_OK, "");
+    cr_assert_eq(kept(store, "a"), seq);
+    mako_store_unref(store);
+}
+
+/* The server ends itself rather than say that it flushed. */
+Test(redis_trouble, disk_full_with_flushes, .fini = drop_small_disk)
+{
+    mako_store *store;
+    struct mako_error err = {""};
+    uint64_t seq = 0, found;
+    int status = MAKO_OK;
+
+    if (!on_small_disk("always"))
+        return;
+    store = must_open("power", ", \"op_timeout\": \"2s\"");
+    must_save(store, "a", ++seq, 100);
+    fill_disk(true);
+    while (status == MAKO_OK && seq < 100000)
+        status = save(store, "a", ++seq, 5000, &err);
+    cr_assert(status == MAKO_E_UNAVAILABLE || status == MAKO_E_NO_SPACE, "%s: %s",
+              mako_status_name(status), err.text);
+    fill_disk(false);
+    server_kill(&server, SIGKILL);
+    server_restart(&server);
+    found = kept(must_open("crash", ""), "a");
+    cr_assert(found == seq - 1 || found == seq, "%llu was acknowledged, %llu is there",
+              (unsigned long long)seq - 1, (unsigned long long)found);
+    saves_until(store, &seq, 5000, MAKO_OK, "");
+    mako_store_unref(store);
+}
+
+/* ---- rights ---------------------------------------------------------------------------
+ */
+
+static bool has_waitaof(void)
+{
+    char answer[256];
+
+    server_ask(&server, "WAITAOF 0 0 1", answer, sizeof answer);
+    return strstr(answer, "unknown command") == NULL;
+}
+
+/* Makes the user that the plugin's page tells people to make, with the password
+ * "secret". */
+static void make_user(void)
+{
+    char text[16384], command[1024];
+    FILE *page = fopen(MAKO_REDIS_PAGE, "re");
+    char *from, *end;
+    size_t len, at = 0;
+
+    cr_assert_not_null(page, "%s", MAKO_REDIS_PAGE);
+    len = fread(text, 1, sizeof text - 1, page);
+    (void)fclose(page);
+    text[len] = '\0';
+    from = strstr(text, "ACL SETUSER snapshots");
+    cr_assert_not_null(from, "the page does not say what rights are needed");
+    end = strstr(from, "```");
+    cr_assert(end && (size_t)(end - from) < sizeof command - 1);
+    for (; from < end; from++)
+        if (strncmp(from, "PASSWORD", 8) == 0) {
+            memcpy(command + at, "secret", 6);
+            at += 6;
+            from += 7;
+        } else {
+            command[at++] = *from == '\n' ? ' ' : *from;
+        }
+    command[at] = '\0';
+    must_answer(command, "+OK");
+    if (has_waitaof())
+        must_answer("ACL SETUSER snapshots +waitaof", "+OK");
+}
+
+static bool count_one(void *arg, struct mako_str stream, const struct mako_meta *meta,
+                      uint64_t size)
+{
+    size_t *count = arg;
+
+    (void)stream, (void)meta, (void)size;
+    ++*count;
+    return true;
+}
+
+/* Three saves in a batch, from sequence seq on. */
+static void must_save_batch(mako_store *store, uint64_t seq)
+{
+    static const char *const streams[] = {"b/1", "b/2", "b/3"};
+    static unsigned char states[3][20000];
+    struct mako_save records[3];
+    const struct mako_save *pointers[3];
+    struct mako_error err = {""};
+    int statuses[3], status;
+
+    for (size_t i = 0; i < 3; i++) {
+        records[i] = (struct mako_save){.struct_size = sizeof records[i],
+                                        .seq = seq + i,
+                                        .schema = 1,
+                                        .state = states[i],
+                                        .state_len = i == 2 ? 20000 : 100};
+        fill(states[i], records[i].state_len, seq + i);
+        pointers[i] = &records[i];
+    }
+    status = mako_store_save_many(store, streams, pointers, 3, statuses, &err);
+    cr_assert_eq(status, MAKO_OK, "%s", err.text);
+    for (size_t i = 0; i < 3; i++) {
+        cr_assert_eq(statuses[i], MAKO_OK, "%s: %s", streams[i], err.text);
+        cr_assert_eq(kept(store, streams[i]), seq + i);
+    }
+}
+
+/* Everything that a store does, at sequences from seq on. */
+static void must_do_all(mako_store *store, uint64_t seq)
+{
+    struct mako_error err = {""};
+    size_t count = 0;
+
+    must_save(store, "a", seq, 100);
+    must_save(store, "a", seq + 1, 100000);
+    cr_assert_eq(save_flagged(store, "a", seq, 100, MAKO_SAVE_FORCE, &err), MAKO_OK, "%s",
+                 err.text);
+    cr_assert_eq(kept(store, "a"), seq);
+    must_save_batch(store, seq);
+    cr_assert_eq(mako_store_scan(store, NULL, count_one, &count, &err), MAKO_OK, "%s",
+                 err.text);
+    cr_assert_eq(count, 4);
+    cr_assert_eq(mako_store_remove(store, "a", &err), MAKO_OK, "%s", err.text);
+    cr_assert_eq(kept(store, "a"), 0);
+}
+
+#define AS_USER ", \"username\": \"snapshots\", \"password\": \"secret\""
+
+Test(redis_trouble, the_rights_that_the_page_names_are_enough)
+{
+    mako_store *store;
+
+    server = (struct server){.options = {ALWAYS}};
+    server_start(&server);
+    make_user();
+    store = must_open("power", AS_USER);
+    must_do_all(store, 1);
+    mako_store_unref(store);
+
+    must_answer("ACL SETUSER snapshots -multi -exec", "+OK");
+    store = must_open("power", AS_USER);
+    must_do_all(store, 11);
+    mako_store_unref(store);
+}
+
+Test(redis_trouble, without_the_right_to_ask_for_settings)
+{
+    mako_store *store;
+
+    server = (struct server){.options = {ALWAYS}};
+    server_start(&server);
+    make_user();
+    must_answer("ACL SETUSER snapshots -config|get -info", "+OK");
+    if (!has_waitaof()) {
+        refused("power", AS_USER, "does not answer CONFIG GET");
+        refused("power", AS_USER, "allow +config|get, or set assume_durable");
+        refused("power", AS_USER, "ask for \"durability\": \"crash\"");
+    }
+    store = must_open("power", AS_USER ", \"assume_durable\": true");
+    must_do_all(store, 1);
+    mako_store_unref(store);
+    mako_store_unref(must_open("crash", AS_USER));
+}
+
+Test(redis_trouble, without_the_right_to_run_scripts)
+{
+    mako_store *store;
+
+    start(NULL, NULL, NULL, NULL);
+    make_user();
+    must_answer("ACL SETUSER snapshots -eval -evalsha", "+OK");
+    store = must_open("crash", AS_USER);
+    fails(store, 1, 100, MAKO_E_IO, "NOPERM");
+    fails(store, 1, 100, MAKO_E_IO, "eval");
+    cr_assert_eq(kept(store, "a"), 0);
+    mako_store_unref(store);
+}
+
+/* The connections that are open know the old password, new ones find the new. */
+Test(redis_trouble, a_password_changes)
+{
+    char options[512], path[300];
+    mako_store *store;
+    uint64_t seq = 3;
+
+    start("--requirepass", "first-secret", NULL, NULL);
+    write_file("password", "first-secret\n", path);
+    (void)snprintf(options, sizeof options, ", \"password_file\": \"%s\"", path);
+    store = must_open("crash", options);
+    must_save(store, "a", 1, 100);
+    must_answer("AUTH first-secret\r\nCONFIG SET requirepass next-secret", "+OK\r\n+OK");
+    must_save(store, "a", 2, 100);
+    must_answer("AUTH next-secret\r\nCLIENT KILL TYPE normal", "+OK\r\n:1");
+    fails(store, 3, 100, MAKO_E_IO, "WRONGPASS");
+    write_file("password", "next-secret\n", path);
+    saves_until(store, &seq, 100, MAKO_OK, "");
+    cr_assert_eq(kept(store, "a"), seq);
+    mako_store_unref(store);
+}
+
+/* ---- what others do to the server -----------------------------------------------------
+ */
+
+Test(redis_trouble, scripts_are_flushed)
+{
+    mako_store *store;
+
+    start(NULL, NULL, NULL, NULL);
+    store = must_open("crash", "");
+    for (uint64_t seq = 1; seq < 40; seq += 10) {
+        must_answer("SCRIPT FLUSH", "+OK");
+        must_save(store, "a", seq, 100);
+        must_answer("SCRIPT FLUSH", "+OK");
+        must_save(store, "a", seq + 1, 100000);
+        must_answer("SCRIPT FLUSH", "+OK");
+        must_save_batch(store, seq);
+        cr_assert_eq(kept(store, "a"), seq + 1);
+    }
+    mako_store_unref(store);
+}
+
+Test(redis_trouble, a_key_of_another_type_is_damage_and_heals)
+{
+    struct mako_error err = {""};
+    mako_store *store;
+    uint64_t seq = 0;
+
+    start(NULL, NULL, NULL, NULL);
+    store = must_open("crash", "");
+    for (unsigned round = 0; round < 2; round++) {
+        must_answer("DEL snap:{a}\r\nRPUSH snap:{a} x", ":1");
+        cr_assert_eq(load(store, "a", &seq, &err), MAKO_DAMAGED, "%s", err.text);
+        has_words(err.text, "WRONGTYPE");
+        must_save(store, "a", 5, round ? 100000 : 100);
+        cr_assert_eq(kept(store, "a"), 5);
+    }
+    mako_store_unref(store);
+}
+
+/* What was sent to a server that did not answer is carried out when it wakes up, beside
+ * the newer save that it answers: the newer one stays. */
+Test(redis_trouble, a_late_save_never_replaces_a_newer_one)
+{
+    static const size_t sizes[] = {100, 30000, 400000};
+    mako_store *hasty, *patient;
+
+    start(NULL, NULL, NULL, NULL);
+    hasty = must_open("crash", HASTY ", \"pool_max\": 1");
+    patient = must_open("crash", PATIENT);
+    for (uint64_t round = 0; round < 3; round++) {
+        struct beside beside = {
+            .store = patient, .seq = round * 10 + 9, .len = sizes[round % 3]};
+        uint64_t end = now_ms() + 60000;
+
+        must_save(hasty, "a", round * 10 + 1, 100);
+        must_save(patient, "a", round * 10 + 2, 100);
+        (void)kill(server.pid, SIGSTOP);
+        fails(hasty, round * 10 + 5, sizes[round % 3], MAKO_E_UNAVAILABLE,
+              "it may have been done nevertheless");
+        begin(&beside);
+        (void)kill(server.pid, SIGCONT);
+        must_end_well(&beside);
+        must_answer("PING", "+PONG");
+        cr_assert_eq(kept(patient, "a"), round * 10 + 9);
+        while (mako_store_peek(hasty, "a", &(struct mako_meta){0},
+                               &(struct mako_error){""}) != MAKO_OK) {
+            cr_assert(now_ms() < end);
+            breathe();
+        }
+    }
+    mako_store_unref(hasty);
+    mako_store_unref(patient);
+}
+
+/* ---- sharing --------------------------------------------------------------------------
+ */
+
+enum {
+    THREADS = 8,
+    SAVES = 60
+};
+
+struct worker {
+    mako_store *store;
+    size_t index;
+    int status;
+    struct mako_error err;
+    pthread_t thread;
+};
+
+static void *work(void *arg)
+{
+    static const size_t sizes[] = {100, 5000, 50000};
+    struct worker *worker = arg;
+    char stream[16];
+
+    (void)snprintf(stream, sizeof stream, "t/%zu", worker->index);
+    for (uint64_t seq = 1; seq <= SAVES && worker->status == MAKO_OK; seq++) {
+        worker->status = save(worker->store, stream, seq, sizes[seq % 3], &worker->err);
+        cr_assert(worker->status != MAKO_OK || kept(worker->store, stream) == seq);
+    }
+    return NULL;
+}
+
+/* How many connections the server has from stores. */
+static size_t connections(void)
+{
+    char answer[8192];
+    size_t count = 0;
+
+    server_ask(&server, "CLIENT LIST", answer, sizeof answer);
+    for (const char *at = answer; (at = strstr(at, "name=mako-snapshot")); at++)
+        count++;
+    return count;
+}
+
+Test(redis_trouble, eight_threads_share_two_connections)
+{
+    static struct worker workers[THREADS];
+    mako_store *store;
+
+    start(NULL, NULL, NULL, NULL);
+    store = must_open("crash", ", \"pool_max\": 2");
+    for (size_t i = 0; i < THREADS; i++) {
+        workers[i] = (struct worker){.store = store, .index = i};
+        cr_assert_eq(pthread_create(&workers[i].thread, NULL, work, &workers[i]), 0);
+    }
+    for (unsigned i = 0; i < 50; i++)
+        cr_assert_leq(connections(), 2);
+    for (size_t i = 0; i < THREADS; i++) {
+        (void)pthread_join(workers[i].thread, NULL);
+        cr_assert_eq(workers[i].status, MAKO_OK, "%s", workers[i].err.text);
+    }
+    cr_assert_eq(connections(), 2);
+    cr_assert_eq(counter(store, "connects"), 2);
+    mako_store_unref(store);
+}
+
+static _Noreturn void be_a_child(mako_store *store)
+{
+    struct mako_error err = {""};
+    struct mako_meta meta;
+    bool refuses = save(store, "a", 9, 100, &err) == MAKO_E_FORKED &&
+                   mako_store_peek(store, "a", &meta, &err) == MAKO_E_FORKED &&
+                   mako_store_remove(store, "a", &err) == MAKO_E_FORKED;
+
+    mako_store_unref(store);
+    _exit(refuses ? 0 : 1);
+}
+
+/* A child neither uses nor closes what its parent goes on using. */
+Test(redis_trouble, a_child_leaves_the_connections_alone)
+{
+    mako_store *store;
+    int status;
+
+    start(NULL, NULL, NULL, NULL);
+    store = must_open("crash", "");
+    must_save(store, "a", 1, 100);
+    for (uint64_t seq = 2; seq < 6; seq++) {
+        pid_t child = fork();
+
+        if (child == 0)
+            be_a_child(store);
+        cr_assert_eq(waitpid(child, &status, 0), child);
+        cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %#x", status);
+        must_save(store, "a", seq, 100);
+        cr_assert_eq(kept(store, "a"), seq);
+    }
+    cr_assert_eq(counter(store, "connects"), 1);
+    mako_store_unref(store);
+}
+
+/* ---- other options --------------------------------------------------------------------
+ */
+
+Test(redis_trouble, snapshots_expire)
+{
+    mako_store *store;
+
+    start(NULL, NULL, NULL, NULL);
+    store = must_open("crash", ", \"ttl\": \"400ms\"");
+    must_save(store, "a", 1, 100);
+    until_answer("EXISTS snap:{a}", ":0");
+    cr_assert_eq(kept(store, "a"), 0);
+    must_save(store, "a", 1, 100000);
+    until_answer("DBSIZE", ":0");
+    mako_store_unref(store);
+}
+
+Test(redis_trouble, another_database_and_prefix)
+{
+    mako_store *store;
+
+    start(NULL, NULL, NULL, NULL);
+    store = must_open("crash", ", \"db\": 3, \"key_prefix\": \"mine/\"");
+    must_save(store, "a", 1, 100);
+    must_answer("EXISTS mine/{a}", ":0");
+    must_answer("SELECT 3\r\nEXISTS mine/{a}", "+OK\r\n:1");
+    mako_store_unref(store);
+}
+
+Test(redis_trouble, a_unix_socket)
+{
+    mako_store *store = NULL;
+    struct mako_error err = {""};
+    char options[512];
+
+    start("--unixsocket", "socket", NULL, NULL);
+    (void)snprintf(options, sizeof options, "\"unix_socket\": \"%s/socket\"" HASTY,
+                   server.dir);
+    cr_assert_eq(open_with("crash", options, &store, &err), MAKO_OK, "%s", err.text);
+    must_save(store, "a", 1, 100000);
+    server_kill(&server, SIGKILL);
+    (void)save(store, "a", 2, 100, &err);
+    server_restart(&server);
+    saves_until(store, &(uint64_t){2}, 100, MAKO_OK, "");
+    mako_store_unref(store);
+}
