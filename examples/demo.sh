@@ -1,7 +1,8 @@
 #!/bin/bash
-# demo.sh BUILD - six short scenes with examples/account.c and the file store.  After each
-# the account's state is compared, by its hash, with a fold of the whole log without
-# snapshots; the first difference ends the tour with status 1.
+# demo.sh BUILD [redis] - six short scenes with examples/account.c and the file store, or
+# with Redis at $MAKO_TEST_REDIS.  After each the account's state is compared, by its hash,
+# with a fold of the whole log without snapshots; the first difference ends the tour with
+# status 1.
 set -uo pipefail
 export LC_ALL=C.UTF-8
 
@@ -61,9 +62,41 @@ agree() {
     line=$seen
 }
 
-cat >mako.json <<'JSON'
+# A digit of the newest snapshot's balance, made another one behind the store's back.
+flip_in_file() {
+    local newest at digit
+    newest=$(grep -alr '"balance"' snapshots | sort | tail -n 1)
+    [ -n "$newest" ] || fail "no snapshot in the store's files"
+    at=$(grep -abo '"balance"' "$newest" | tail -n 1 | cut -d: -f1)
+    at=$((at + 10)) # behind "balance":
+    digit=$(tail -c +$((at + 1)) "$newest" | head -c 1)
+    [[ $digit == [0-9] ]] || fail "found no digit to change at byte $at of $newest"
+    printf '%d' $(((digit + 1) % 10)) |
+        dd of="$newest" bs=1 seek="$at" conv=notrunc status=none || fail "could not write"
+    note "byte $at of $newest: '$digit' made a '$(((digit + 1) % 10))', inside the balance"
+}
+
+flip_in_redis() {
+    local key at digit ask=(redis-cli -p "${MAKO_TEST_REDIS##*:}")
+    key=$("${ask[@]}" --scan --pattern 'snap:*' | head -n 1)
+    at=$("${ask[@]}" get "$key" | grep -abo '"balance"' | head -n 1 | cut -d: -f1)
+    [ -n "$at" ] || fail "no snapshot at the server"
+    at=$((at + 10))
+    digit=$("${ask[@]}" getrange "$key" $at $at)
+    [[ $digit == [0-9] ]] || fail "found no digit to change at byte $at of $key"
+    "${ask[@]}" setrange "$key" $at $(((digit + 1) % 10)) >>warnings || fail "could not write"
+    note "byte $at of $key: '$digit' made a '$(((digit + 1) % 10))', inside the balance"
+}
+
+backend=${2:-file}
+case $backend in
+file) options='"dir": "snapshots"' ;;
+redis) options="\"endpoints\": \"${MAKO_TEST_REDIS:?is to say where the server is}\"" ;;
+*) fail "no demo of '$backend'" ;;
+esac
+cat >mako.json <<JSON
 { "stores": { "accounts": {
-    "plugin": "file", "durability": "power", "options": {"dir": "snapshots"},
+    "plugin": "$backend", "durability": "power", "options": {$options},
     "snapshot_every": 100 } } }
 JSON
 
@@ -107,19 +140,11 @@ for pause in 0.3 0.2 0.4; do
     agree
 done
 
-scene "3. A byte of the store flipped on the disk"
+scene "3. A byte of the store flipped"
 account mako.json bank.db deposit alice 100 100 # so that a fresh snapshot is there
 account mako.json bank.db show alice
 expect snapshot OK
-newest=$(grep -alr '"balance"' snapshots | sort | tail -n 1)
-[ -n "$newest" ] || fail "no snapshot in the store's files"
-at=$(grep -abo '"balance"' "$newest" | tail -n 1 | cut -d: -f1)
-at=$((at + 10)) # the first digit of the newest record's balance
-digit=$(tail -c +$((at + 1)) "$newest" | head -c 1)
-[[ $digit == [0-9] ]] || fail "found no digit to change at byte $at of $newest"
-printf '%d' $(((digit + 1) % 10)) |
-    dd of="$newest" bs=1 seek="$at" conv=notrunc status=none || fail "could not write"
-note "byte $at of $newest: '$digit' made a '$(((digit + 1) % 10))', inside the balance"
+"flip_in_$backend"
 account mako.json bank.db show alice
 expect snapshot DAMAGED
 expect spared 0

@@ -214,11 +214,9 @@ void durable_ask(const struct settings *settings, struct conn *conn, struct wait
     wait->asked = true;
 }
 
-/* How many of what are counted in item i of an answer, or the answer itself. */
-static int64_t count_in(const struct reply *reply, size_t i)
+/* The number that an answer is, if it is one. */
+static int64_t count_in(const struct reply *item)
 {
-    const struct reply *item = reply->type == REPLY_ARRAY ? reply_item(reply, i) : reply;
-
     return item != NULL && item->type == REPLY_INTEGER ? item->integer : 0;
 }
 
@@ -227,14 +225,14 @@ static bool judge_wait(const struct settings *settings, const struct conn *conn,
                        struct trouble *trouble)
 {
     bool both = settings->power && wait->waitaof;
-    int64_t replicas = count_in(reply, both ? 1 : 0);
+    int64_t replicas = count_in(both ? reply_item(reply, 1) : reply);
 
     if (reply->type == REPLY_ERROR) {
         (void)trouble_answer(trouble, conn_name(conn), reply->text, reply->len);
         trouble->kind = TROUBLE_UNSAFE; /* written, and then not answered for */
         return false;
     }
-    if (both && count_in(reply, 0) < 1)
+    if (both && count_in(reply_item(reply, 0)) < 1)
         return trouble_set(trouble, TROUBLE_UNSAFE,
                            "%.110s: not flushed to its append-only file in time",
                            conn_name(conn));

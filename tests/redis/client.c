@@ -11,6 +11,7 @@
 #define PATIENCE_MS 60000
 
 struct server server;
+const char *store_settings = "";
 
 void take_away(void)
 {
@@ -27,8 +28,8 @@ int open_with(const char *durability, const char *options, mako_store **store,
 
     (void)snprintf(json, sizeof json,
                    "{\"stores\": {\"s\": {\"plugin\": \"%s\", \"durability\": \"%s\", "
-                   "\"max_snapshot\": \"4MiB\", \"options\": {%s}}}}",
-                   MAKO_REDIS_PLUGIN, durability, options);
+                   "\"max_snapshot\": \"4MiB\"%s, \"options\": {%s}}}}",
+                   MAKO_REDIS_PLUGIN, durability, store_settings, options);
     return mako_store_open_json(json, strlen(json), "s", store, err);
 }
 

@@ -52,7 +52,8 @@ void server_ask(const struct server *server, const char *command, char *out, siz
     int fd = dial(server->port), len;
 
     len = snprintf(line, sizeof line, "%s\r\nQUIT\r\n", command);
-    if (fd >= 0 && send(fd, line, (size_t)len, MSG_NOSIGNAL) == len)
+    if (fd >= 0 && send(fd, line, (size_t)len, MSG_NOSIGNAL) == len &&
+        shutdown(fd, SHUT_WR) == 0) /* a sentinel does not know QUIT */
         while (at + 1 < room && (got = recv(fd, out + at, room - 1 - at, 0)) > 0)
             at += (size_t)got;
     if (fd >= 0)
@@ -89,9 +90,15 @@ static uint16_t free_port(void)
 /* In the child: becomes the server, whose output is no concern of the test's readers. */
 static _Noreturn void become(const struct server *server)
 {
-    const char *argv[14 + SERVER_OPTIONS] = {"redis-server", "--bind", "127.0.0.1",
-                                             "--save",       "",       "--appendonly",
-                                             "no",           "--port"};
+    const char *program = getenv("MAKO_TEST_REDIS_SERVER");
+    const char *argv[14 + SERVER_OPTIONS] = {program ? program : "redis-server",
+                                             "--bind",
+                                             "127.0.0.1",
+                                             "--save",
+                                             "",
+                                             "--appendonly",
+                                             "no",
+                                             "--port"};
     char port[8];
     size_t at = 8;
     int null = open("/dev/null", O_RDONLY), log;

