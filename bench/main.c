@@ -27,6 +27,7 @@ static const struct group groups[] = {
     {"core", "what the core adds to a plugin's own calls", bench_core},
     {"memory", "loads and saves of the memory store", bench_memory},
     {"file", "the file store, against bare append and flush", bench_file},
+    {"redis", "the Redis store, against bare hiredis", bench_redis},
     {"replay", "the tool replaying a long event log", bench_replay},
 };
 #define GROUP_COUNT (sizeof groups / sizeof groups[0])
@@ -85,7 +86,7 @@ static void print_row(const struct bench_figure *figure)
 {
     int d = digits(figure->median);
 
-    (void)printf("%-26s %12.*f %12.*f %12.*f  %-5s", figure->spec.name, d, figure->median,
+    (void)printf("%-36s %12.*f %12.*f %12.*f  %-5s", figure->spec.name, d, figure->median,
                  d, figure->min, d, figure->max, figure->spec.unit);
     if (figure->spec.goal != BENCH_NO_TARGET)
         (void)printf("  %2s %-6g %s", goal_sign(figure->spec.goal), figure->spec.target,
@@ -189,7 +190,7 @@ static int run_groups(struct bench *bench, const struct settings *settings,
     int status = MAKO_OK;
 
     if (!settings->json)
-        (void)printf("%-26s %12s %12s %12s  %-5s  %s\n", "figure", "median", "min", "max",
+        (void)printf("%-36s %12s %12s %12s  %-5s  %s\n", "figure", "median", "min", "max",
                      "unit", "target");
     for (size_t i = 0; i < GROUP_COUNT && status == MAKO_OK; i++)
         if (settings->chosen[i])

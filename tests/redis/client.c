@@ -237,3 +237,11 @@ void until_answer(const char *command, const char *text)
         breathe();
     } while (!strstr(answer, text));
 }
+
+bool has_waitaof(void)
+{
+    char answer[256];
+
+    server_ask(&server, "WAITAOF 0 0 1", answer, sizeof answer);
+    return strstr(answer, "unknown command") == NULL;
+}

@@ -6,6 +6,8 @@
 
 #include "server.h"
 
+#include <stdbool.h>
+
 #include <mako/snapshot.h>
 
 #define MIB    (1u << 20)
@@ -53,5 +55,8 @@ void has_words(const char *text, const char *words);
 /* The server answers a command with these words. */
 void must_answer(const char *command, const char *text);
 void until_answer(const char *command, const char *text);
+
+/* Version 7.2 and later, Valkey too. */
+bool has_waitaof(void);
 
 #endif

@@ -266,16 +266,14 @@ static void fill_disk(bool full)
     (void)close(fd);
 }
 
-static bool on_small_disk(const char *fsync)
+static void on_small_disk(const char *fsync)
 {
     if (!mount_small_disk()) {
-        cr_log_warn("no file system may be mounted here: %s", strerror(errno));
-        return false;
+        cr_skip_test("no file system may be mounted here: %s", strerror(errno));
     }
     server = (struct server){
         .options = {"--dir", small_disk, "--appendonly", "yes", "--appendfsync", fsync}};
     server_start(&server);
-    return true;
 }
 
 /* The server goes on and says MISCONF. */
@@ -284,8 +282,7 @@ Test(redis_trouble, disk_full_without_flushes, .fini = drop_small_disk)
     mako_store *store;
     uint64_t seq = 1;
 
-    if (!on_small_disk("everysec"))
-        return;
+    on_small_disk("everysec");
     store = must_open("crash", "");
     must_save(store, "b", 1, 1000);
     fill_disk(true);
@@ -305,8 +302,7 @@ Test(redis_trouble, disk_full_with_flushes, .fini = drop_small_disk)
     uint64_t seq = 0, found;
     int status = MAKO_OK;
 
-    if (!on_small_disk("always"))
-        return;
+    on_small_disk("always");
     store = must_open("power", ", \"op_timeout\": \"2s\"");
     must_save(store, "a", ++seq, 100);
     fill_disk(true);
@@ -328,14 +324,6 @@ Test(redis_trouble, disk_full_with_flushes, .fini = drop_small_disk)
 
 /* ---- rights ---------------------------------------------------------------------------
  */
-
-static bool has_waitaof(void)
-{
-    char answer[256];
-
-    server_ask(&server, "WAITAOF 0 0 1", answer, sizeof answer);
-    return strstr(answer, "unknown command") == NULL;
-}
 
 /* Makes the user that the plugin's page tells people to make, with the password
  * "secret". */
