@@ -225,6 +225,26 @@ Test(redis_trouble, out_of_memory)
     mako_store_unref(store);
 }
 
+/* The server itself wants replicas; ours are wanted by the store. */
+Test(redis_trouble, too_few_replicas)
+{
+    mako_store *store;
+
+    start("--min-replicas-to-write", "1", NULL, NULL);
+    store = must_open("crash", "");
+    fails(store, 1, 100, MAKO_E_IO, "NOREPLICAS");
+    fails(store, 1, 100000, MAKO_E_IO, "NOREPLICAS");
+    cr_assert_eq(kept(store, "a"), 0);
+    must_answer("CONFIG SET min-replicas-to-write 0", "+OK");
+    must_save(store, "a", 2, 100);
+    mako_store_unref(store);
+
+    store = must_open("crash", ", \"wait_replicas\": 2, \"wait_timeout\": \"100ms\"");
+    fails(store, 3, 100, MAKO_E_IO, "0 of 2 replicas confirmed in time");
+    fails(store, 4, 100000, MAKO_E_IO, "it may have been done nevertheless");
+    mako_store_unref(store);
+}
+
 static char small_disk[64];
 
 /* A file system of 3 MiB that nobody else sees; false: not allowed. */
