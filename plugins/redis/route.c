@@ -18,7 +18,7 @@ struct route {
     pthread_mutex_t lock;
     pthread_cond_t learnt;
     bool stale, asking;
-    int64_t ask_at;
+    int64_t ask_at, picked_at;
     size_t first_sentinel; /* the one that answered last */
     struct node *nodes[MASTERS_MAX];
     size_t count;
@@ -346,6 +346,7 @@ static bool learn(struct route *route, int64_t deadline, struct trouble *trouble
     if (!known)
         route->stale = true;
     route->asking = false;
+    route->picked_at = now_ms();
     route->ask_at = now_ms() + ASK_PAUSE_MS / 2 + jitter(ASK_PAUSE_MS);
     pthread_cond_broadcast(&route->learnt);
     free(map);
@@ -394,6 +395,19 @@ static bool pick(struct route *route, uint16_t slot, struct node **node)
     return true;
 }
 
+/* Locked.  A master that was stopped and replaced may go on, and for a moment even have a
+ * replica that confirms saves; it cannot have been replaced within io_timeout.  So one
+ * that was not used for longer is asked for again. */
+static void doubt_unused(struct route *route)
+{
+    int64_t now = now_ms();
+
+    if (route->settings->mode == MODE_SENTINEL &&
+        now - route->picked_at > route->settings->io_timeout)
+        route->stale = true;
+    route->picked_at = now;
+}
+
 bool route_pick(struct route *route, uint16_t slot, int64_t deadline, struct node **node,
                 struct trouble *trouble)
 {
@@ -403,6 +417,7 @@ bool route_pick(struct route *route, uint16_t slot, int64_t deadline, struct nod
     pthread_mutex_lock(&route->lock);
     while (route->asking && wait_learnt(route, deadline))
         ;
+    doubt_unused(route);
     if (route->stale && !route->asking && now_ms() >= route->ask_at)
         (void)learn(route, deadline, trouble);
     found = pick(route, slot, node);
