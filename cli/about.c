@@ -259,7 +259,7 @@ static int run_stats(const struct args *args)
     struct mako_error err = {""};
     mako_store *store = NULL;
     json_t *counters, *about;
-    int status, result = store_of(args, &store);
+    int status, result = store_to_read(args, &store);
 
     if (result != EXIT_DONE)
         return result;

@@ -149,6 +149,8 @@ const char *config_path(const struct args *args);
 int source_of(const struct args *args, struct mako_source *source);
 /* EXIT_DONE sets *store; else it has complained. */
 int store_of(const struct args *args, mako_store **store);
+/* The same, only to read: where the plugin can, beside a program that has it open. */
+int store_to_read(const struct args *args, mako_store **store);
 
 /* One entry of a listing. */
 struct listed {

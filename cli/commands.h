@@ -9,7 +9,7 @@ extern const struct command command_replay;
 /* one.c: one stream's snapshot */
 extern const struct command command_save, command_load, command_show;
 /* whole.c: many snapshots */
-extern const struct command command_ls, command_rm, command_verify;
+extern const struct command command_ls, command_rm, command_verify, command_compact;
 /* about.c: configuration, plugin, counters */
 extern const struct command command_describe, command_config, command_stats;
 

@@ -20,9 +20,19 @@ static const struct command program = {
 };
 
 const struct command *const cli_commands[] = {
-    &program,          &command_replay, &command_save,  &command_load,
-    &command_show,     &command_ls,     &command_rm,    &command_verify,
-    &command_describe, &command_config, &command_stats, NULL,
+    &program,
+    &command_replay,
+    &command_save,
+    &command_load,
+    &command_show,
+    &command_ls,
+    &command_rm,
+    &command_verify,
+    &command_compact,
+    &command_describe,
+    &command_config,
+    &command_stats,
+    NULL,
 };
 
 static const struct command *find(const char *name)

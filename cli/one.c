@@ -200,7 +200,7 @@ static int run_load(const struct args *args)
     struct mako_error err = {""};
     mako_snapshot *snapshot = NULL;
     mako_store *store = NULL;
-    int status, result = store_of(args, &store);
+    int status, result = store_to_read(args, &store);
 
     if (result != EXIT_DONE)
         return result;
@@ -296,7 +296,7 @@ static int run_show(const struct args *args)
 {
     struct found found = {0};
     mako_store *store = NULL;
-    int result = store_of(args, &store);
+    int result = store_to_read(args, &store);
 
     if (result != EXIT_DONE)
         return result;

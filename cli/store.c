@@ -49,7 +49,7 @@ int source_of(const struct args *args, struct mako_source *source)
     return EXIT_DONE;
 }
 
-int store_of(const struct args *args, mako_store **store)
+static int open_store(const struct args *args, uint32_t flags, mako_store **store)
 {
     struct mako_source source;
     struct mako_error err = {""};
@@ -57,10 +57,21 @@ int store_of(const struct args *args, mako_store **store)
 
     if (status != EXIT_DONE)
         return status;
+    source.flags = flags;
     status = mako_store_open_source(&source, store, &err);
     if (status == MAKO_E_PLUGIN) /* the configuration names what is no store plugin */
         return complain(EXIT_USAGE, "%s", err.text);
     return status == MAKO_OK ? EXIT_DONE : failed(status, &err);
+}
+
+int store_of(const struct args *args, mako_store **store)
+{
+    return open_store(args, 0, store);
+}
+
+int store_to_read(const struct args *args, mako_store **store)
+{
+    return open_store(args, MAKO_SOURCE_READ_ONLY, store);
 }
 
 /* ---- listings ------------------------------------------------------------------ */

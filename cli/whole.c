@@ -1,4 +1,4 @@
-/* cli/whole.c - the commands about many snapshots: ls, rm, verify. */
+/* cli/whole.c - the commands about many snapshots: ls, rm, verify, compact. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,7 +67,7 @@ static int run_ls(const struct args *args)
 {
     struct listing listing;
     mako_store *store = NULL;
-    int result = store_of(args, &store);
+    int result = store_to_read(args, &store);
 
     if (result != EXIT_DONE)
         return result;
@@ -248,7 +248,7 @@ static int run_verify(const struct args *args)
     struct listing listing;
     mako_store *store = NULL;
     bool going = true;
-    int result = store_of(args, &store);
+    int result = store_to_read(args, &store);
 
     if (result == EXIT_DONE)
         result = listing_read(store, NULL, &listing);
@@ -273,4 +273,79 @@ const struct command command_verify = {
     .summary = "read and check every snapshot",
     .about = "Reads every snapshot of the store and checks it whole; names each bad one.",
     .run = run_verify,
+};
+
+/* ---- compact --------------------------------------------------------------------- */
+
+/* What the plugin says of its size; either stays where it does not. */
+struct size {
+    uint64_t bytes, live;
+};
+
+static void note_size(void *arg, const char *name, uint64_t value)
+{
+    struct size *size = arg;
+
+    if (strcmp(name, "plugin.bytes") == 0)
+        size->bytes = value;
+    else if (strcmp(name, "plugin.bytes_live") == 0)
+        size->live = value;
+}
+
+static bool compact_progress(void *arg, uint64_t done, uint64_t total)
+{
+    (void)arg;
+    progress("compact", total != 0 ? (double)done / (double)total : 1);
+    return true;
+}
+
+static void compacted(const struct args *args, const struct size *before,
+                      const struct size *after)
+{
+    uint64_t freed = before->bytes > after->bytes ? before->bytes - after->bytes : 0;
+    json_t *object;
+
+    if (!args->json) {
+        printf("freed %s, %s are left\n", show_size(freed).text,
+               show_size(after->bytes).text);
+        return;
+    }
+    object = json_object();
+    json_put(object, "freed", json_count(freed));
+    json_put(object, "bytes", json_count(after->bytes));
+    json_put(object, "bytes_live", json_count(after->live));
+    json_print(stdout, object);
+}
+
+static int run_compact(const struct args *args)
+{
+    struct size before = {0}, after = {0};
+    struct mako_error err = {""};
+    mako_store *store = NULL;
+    int status, result = store_of(args, &store);
+
+    if (result != EXIT_DONE)
+        return result;
+    status = mako_store_stats(store, note_size, &before, &err);
+    if (status == MAKO_OK)
+        status = mako_store_compact(store, compact_progress, NULL, &err);
+    progress_end();
+    if (status == MAKO_OK)
+        status = mako_store_stats(store, note_size, &after, &err);
+    if (status == MAKO_OK)
+        compacted(args, &before, &after);
+    else
+        result = failed(status, &err);
+    mako_store_unref(store);
+    return result;
+}
+
+const struct command command_compact = {
+    .name = "compact",
+    .operands = "",
+    .summary = "give back what replaced and removed snapshots take",
+    .about =
+        "Removes replaced and removed snapshots from the store's files for good, and "
+        "says how many bytes that freed.",
+    .run = run_compact,
 };

@@ -52,6 +52,13 @@ int mako_refuse(const mako_store *store, struct mako_error *err, int status,
     return status;
 }
 
+int mako_check_writable(const mako_store *store, struct mako_error *err)
+{
+    if (!store->read_only)
+        return MAKO_OK;
+    return mako_refuse(store, err, MAKO_E_INVALID, "was opened only to be read");
+}
+
 #define TEXT(literal) ((struct mako_str){.ptr = (literal), .len = sizeof(literal) - 1})
 
 /* What a status means where the plugin left no text; save and load take this way often,

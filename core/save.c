@@ -161,8 +161,10 @@ int mako_store_save(mako_store *store, const char *stream, const struct mako_sav
     _Alignas(16) unsigned char small[SMALL_BLOB];
     struct mako_record record = {.flags = 0};
     void *heap;
-    int status = prepare(store, stream, save, small, &heap, &record, err);
+    int status = mako_check_writable(store, err);
 
+    if (status == MAKO_OK)
+        status = prepare(store, stream, save, small, &heap, &record, err);
     if (status != MAKO_OK)
         return status;
     status = call_save(store, &record, err);
@@ -274,7 +276,7 @@ int mako_store_save_many(mako_store *store, const char *const *streams,
 
     if (err)
         err->text[0] = '\0';
-    if (native && store->plugin->ops.save_many && count > 1)
+    if (native && store->plugin->ops.save_many && count > 1 && !store->read_only)
         return save_batch(store, streams, saves, count, statuses, err);
     for (size_t i = 0; i < count; i++) {
         statuses[i] = mako_store_save(store, streams[i], saves[i], &why);
@@ -289,8 +291,10 @@ int mako_store_remove(mako_store *store, const char *stream, struct mako_error *
 {
     struct mako_call call;
     struct mako_str id;
-    int status = mako_check_stream(store, stream, &id, err);
+    int status = mako_check_writable(store, err);
 
+    if (status == MAKO_OK)
+        status = mako_check_stream(store, stream, &id, err);
     if (status == MAKO_OK)
         status = mako_call_begin(&call, store, "remove", stream, err);
     if (status != MAKO_OK)

@@ -155,10 +155,11 @@ static int check_declared(const mako_store *store, struct mako_error *err)
                        mako_durability_name(ops->durability));
 }
 
-static int call_open(mako_store *store, struct mako_error *err)
+static int call_open(mako_store *store, uint32_t flags, struct mako_error *err)
 {
     const struct mako_store_plugin *ops = &store->plugin->ops;
     struct mako_traits traits = {.struct_size = sizeof traits,
+                                 .flags = flags,
                                  .durability = store->config->durability,
                                  .threads = ops->threads,
                                  .features = ops->features};
@@ -202,7 +203,7 @@ static void init_host(mako_store *store)
 
 /* config is the store's from here on, whatever comes. */
 static int open_plugin(struct mako_plugin *plugin, struct mako_store_config *config,
-                       mako_store **out, struct mako_error *err)
+                       bool read_only, mako_store **out, struct mako_error *err)
 {
     mako_store *store = calloc(1, sizeof *store);
     struct mako_error reason;
@@ -214,6 +215,7 @@ static int open_plugin(struct mako_plugin *plugin, struct mako_store_config *con
     }
     store->config = config;
     store->plugin = plugin;
+    store->read_only = read_only;
     store->generation = mako_generation();
     atomic_init(&store->refs, 1);
     (void)snprintf(store->prefix, sizeof store->prefix,
@@ -223,7 +225,9 @@ static int open_plugin(struct mako_plugin *plugin, struct mako_store_config *con
     if (status == MAKO_OK)
         status = mako_plugin_options(plugin, config, &store->options, err);
     if (status == MAKO_OK)
-        status = call_open(store, err);
+        status = call_open(store, store->read_only ? MAKO_OPEN_READ_ONLY : 0, err);
+    if (status == MAKO_E_UNSUPPORTED && store->read_only)
+        status = call_open(store, 0, err);
     if (status != MAKO_OK) {
         drop(store);
         return status;
@@ -257,7 +261,7 @@ int mako_store_open_source(const struct mako_source *source, mako_store **store,
     status = mako_take_struct(&nobody, &src, sizeof src, source, "mako_source", err);
     if (status != MAKO_OK)
         return status;
-    if (src.flags)
+    if (src.flags & ~MAKO_SOURCE_READ_ONLY)
         return mako_fail(err, MAKO_E_UNSUPPORTED,
                          "struct mako_source: unknown flags 0x%x", (unsigned)src.flags);
     status = mako_config_read(&src, &config, err);
@@ -276,7 +280,8 @@ int mako_store_open_source(const struct mako_source *source, mako_store **store,
         mako_store_config_free(entry);
         return status;
     }
-    return open_plugin(plugin, entry, store, err);
+    return open_plugin(plugin, entry, (src.flags & MAKO_SOURCE_READ_ONLY) != 0, store,
+                       err);
 }
 
 int mako_store_open(const char *path, const char *name, mako_store **store,
@@ -385,7 +390,9 @@ int mako_store_compact(mako_store *store,
 
     if (store->generation == mako_generation() && !store->plugin->ops.compact)
         return mako_refuse(store, err, MAKO_E_UNSUPPORTED, "this plugin cannot compact");
-    status = mako_call_begin(&call, store, "compact", NULL, err);
+    status = mako_check_writable(store, err);
+    if (status == MAKO_OK)
+        status = mako_call_begin(&call, store, "compact", NULL, err);
     if (status != MAKO_OK)
         return status;
     status = store->plugin->ops.compact(store->data, &stepper.progress, call.err);

@@ -50,6 +50,7 @@ struct mako_store {
     struct mako_options options;
     struct mako_host host;
     uint32_t durability, threads; /* as given by open */
+    bool read_only;
     uint64_t features;
     char prefix[128];                      /* "store 'orders' (file): " */
     pthread_mutex_t lock;                  /* MAKO_THREADS_STORE; error checking */
@@ -96,6 +97,9 @@ int mako_call_check(const struct mako_call *call, int status, unsigned expected,
 __attribute__((format(printf, 4, 5))) int mako_refuse(const mako_store *store,
                                                       struct mako_error *err, int status,
                                                       const char *format, ...);
+
+/* E_INVALID where the store was opened only to be read. */
+MAKO_CHECKED int mako_check_writable(const mako_store *store, struct mako_error *err);
 
 /* Non-empty UTF-8 of at most 1024 bytes. */
 MAKO_CHECKED int mako_check_stream(const mako_store *store, const char *stream,

@@ -8,27 +8,44 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <mako/store_plugin.h>
 
+#include "compact.h"
 #include "io.h"
 #include "lock.h"
 #include "recovery.h"
 
-struct store {
-    const char *path; /* the option's value, which outlives the store */
-    int dir;
-    bool locked;
-    struct lock lock;
+#define VANISHED_TRIES 100 /* of those who only read, while others compact */
+
+/* What the directory holds.  Those who only read begin a new one when files vanish. */
+struct view {
     struct segments segments;
     struct index *index;
-    struct log *log;
+    size_t users; /* the store, and calls under way */
+};
+
+struct store {
+    const struct mako_host *host;
+    const char *path; /* the option's value, which outlives the store */
+    int dir;
+    bool locked, read_only, map;
+    struct lock lock;
+    pthread_mutex_t view_lock; /* of the pointer, and of users */
+    struct view *view;
+    struct log *log;             /* NULL: read_only */
+    struct compactor *compactor; /* likewise */
 };
 
 enum {
     OPTION_DIR,
     OPTION_SEGMENT_SIZE,
-    OPTION_LOCK_WAIT
+    OPTION_LOCK_WAIT,
+    OPTION_DEAD_SPACE,
+    OPTION_ERASE_WITHIN,
+    OPTION_COMPACT_RATE,
+    OPTION_MAP
 };
 
 static const struct mako_option options[] = {
@@ -48,21 +65,112 @@ static const struct mako_option options[] = {
      .type = MAKO_OPT_DURATION,
      .min = 0,
      .max = 3600000},
+    {.name = "dead_space",
+     .help = "percentage of the log that replaced and removed snapshots may take before "
+             "it is compacted; 100: no limit",
+     .fallback = "40",
+     .type = MAKO_OPT_INT,
+     .min = 5,
+     .max = 100},
+    {.name = "erase_within",
+     .help = "how long after its removal or replacement a snapshot may stay on the disk; "
+             "0: no limit",
+     .fallback = "0",
+     .type = MAKO_OPT_DURATION,
+     .min = 0,
+     .max = 315360000000},
+    {.name = "compact_rate",
+     .help = "bytes a second that compaction writes while it keeps up; 0: no limit",
+     .fallback = "32MiB",
+     .type = MAKO_OPT_SIZE,
+     .min = 0,
+     .max = 1099511627776},
+    {.name = "map",
+     .help = "lend snapshots from mapped files instead of reading them; a file that is "
+             "cut short or cannot be read then kills the process",
+     .fallback = "false",
+     .type = MAKO_OPT_BOOL},
     {.name = NULL},
 };
 
+/* ---- views ----------------------------------------------------------------------- */
+
+static struct view *view_new(const struct store *store)
+{
+    struct view *view = calloc(1, sizeof *view);
+
+    if (view == NULL)
+        return NULL;
+    segments_init(&view->segments, store->dir, store->path);
+    view->users = 1;
+    view->index = index_new();
+    if (view->index == NULL) {
+        segments_done(&view->segments);
+        free(view);
+        return NULL;
+    }
+    return view;
+}
+
+static struct view *view_hold(struct store *store)
+{
+    struct view *view;
+
+    (void)pthread_mutex_lock(&store->view_lock);
+    view = store->view;
+    view->users++;
+    (void)pthread_mutex_unlock(&store->view_lock);
+    return view;
+}
+
+/* NULL is fine. */
+static void view_release(struct store *store, struct view *view)
+{
+    bool last;
+
+    if (view == NULL)
+        return;
+    (void)pthread_mutex_lock(&store->view_lock);
+    last = --view->users == 0;
+    (void)pthread_mutex_unlock(&store->view_lock);
+    if (!last)
+        return;
+    index_free(view->index);
+    segments_done(&view->segments);
+    free(view);
+}
+
+/* view takes the place of that before. */
+static void view_change(struct store *store, struct view *view)
+{
+    struct view *before;
+
+    (void)pthread_mutex_lock(&store->view_lock);
+    before = store->view;
+    store->view = view;
+    (void)pthread_mutex_unlock(&store->view_lock);
+    view_release(store, before);
+}
+
 /* ---- opening -------------------------------------------------------------------- */
 
+/* In this order: nothing compacts, then nothing is written any more, then what is sealed
+ * gets its index files. */
 static void file_close(void *handle)
 {
     struct store *store = handle;
 
+    if (store->compactor != NULL)
+        compactor_stop(store->compactor);
     log_free(store->log);
-    index_free(store->index);
-    segments_done(&store->segments);
+    if (store->log != NULL)
+        compactor_finish(store->compactor);
+    compactor_free(store->compactor);
+    view_release(store, store->view);
     if (store->locked)
         lock_drop(&store->lock);
     io_close(store->dir);
+    (void)pthread_mutex_destroy(&store->view_lock);
     free(store);
 }
 
@@ -73,18 +181,37 @@ static int dir_failed(const char *path, int error, struct mako_error *err)
                      error == ENOENT ? " (the directory above it must exist)" : "");
 }
 
+static int no_memory(const struct store *store, struct mako_error *err)
+{
+    return mako_fail(err, MAKO_E_NOMEM, "%s: no memory", store->path);
+}
+
+/* Of those who only read: a directory that was never made is an empty store. */
+static int find_nothing(struct store *store, struct mako_error *err)
+{
+    int fd, error = io_open_parent(store->path, &fd);
+
+    if (error != 0)
+        return dir_failed(store->path, error, err);
+    io_close(fd);
+    store->view = view_new(store);
+    return store->view != NULL ? MAKO_OK : no_memory(store, err);
+}
+
 /* The directory, made if need be.  Its own entry is flushed also when it was there: an
  * opening that a power cut ended may have made it. */
 static int open_dir(struct store *store, bool flush, struct mako_error *err)
 {
-    int made = io_make_dir(store->path), error;
+    int made = store->read_only ? EEXIST : io_make_dir(store->path), error;
 
-    if (made != 0 && made != EEXIST)
+    if (made != 0 && made != EEXIST && made != EROFS)
         return dir_failed(store->path, made, err);
     error = io_open(AT_FDCWD, store->path, O_RDONLY | O_DIRECTORY, &store->dir);
+    if (error == ENOENT && store->read_only)
+        return find_nothing(store, err);
     if (error != 0)
         return dir_failed(store->path, error, err);
-    if (flush) {
+    if (flush && !store->read_only) {
         error = io_flush_parent(store->path);
         if (error != 0 && !(made == EEXIST && error == EACCES))
             return dir_failed(store->path, error, err);
@@ -92,41 +219,96 @@ static int open_dir(struct store *store, bool flush, struct mako_error *err)
     return MAKO_OK;
 }
 
-static int start(struct store *store, const struct mako_host *host, uint64_t segment_size,
-                 bool flush, struct mako_error *err)
+/* Read what is there, into a new view. */
+static int read_store(struct store *store, const struct recovery_setup *how,
+                      struct log_start *start, bool *vanished, struct mako_error *err)
 {
-    struct recovery_setup recovery = {.host = host,
-                                      .segments = &store->segments,
-                                      .index = store->index,
-                                      .flush = flush};
-    struct log_setup log = {.segments = &store->segments,
-                            .index = store->index,
-                            .segment_size = segment_size,
-                            .flush = flush};
-    int status = recover(&recovery, &log.start, err);
+    struct view *view = view_new(store);
+    struct recovery_setup setup = *how;
+    int status;
+
+    if (view == NULL)
+        return no_memory(store, err);
+    setup.segments = &view->segments;
+    setup.index = view->index;
+    status = recover(&setup, start, vanished, err);
+    if (status == MAKO_OK && (!how->read_only || !*vanished || how->last_try))
+        view_change(store, view);
+    else
+        view_release(store, view);
+    return status;
+}
+
+/* For those who only read: files come and go while they look.  What is missing after many
+ * tries is missing. */
+static int read_again(struct store *store, struct mako_error *err)
+{
+    struct timespec pause = {.tv_nsec = 2000000};
+    bool vanished = true;
+    int status = MAKO_OK;
+
+    for (int tries = 0; status == MAKO_OK && vanished && tries < VANISHED_TRIES;
+         tries++) {
+        struct recovery_setup how = {.host = store->host,
+                                     .read_only = true,
+                                     .last_try = tries + 1 == VANISHED_TRIES};
+        struct log_start start;
+
+        if (tries > 0)
+            (void)nanosleep(&pause, NULL);
+        status = read_store(store, &how, &start, &vanished, err);
+    }
+    return status;
+}
+
+static int start_log(struct store *store, const union mako_value *values, bool flush,
+                     struct mako_error *err)
+{
+    struct log_setup log = {.segment_size = (uint64_t)values[OPTION_SEGMENT_SIZE].num,
+                            .flush = flush,
+                            .notify = compactor_notify};
+    struct compact_setup compact = {.host = store->host,
+                                    .segment_size = log.segment_size,
+                                    .flush = flush,
+                                    .dead_percent = values[OPTION_DEAD_SPACE].num,
+                                    .erase_ms = values[OPTION_ERASE_WITHIN].num,
+                                    .rate = values[OPTION_COMPACT_RATE].num};
+    bool vanished = false;
+    int error, status = read_store(
+                   store, &(struct recovery_setup){.host = store->host, .flush = flush},
+                   &log.start, &vanished, err);
 
     if (status != MAKO_OK)
         return status;
-    store->log = log_new(&log);
-    return store->log != NULL
-               ? MAKO_OK
-               : mako_fail(err, MAKO_E_NOMEM, "%s: no memory", store->path);
+    store->compactor = compactor_new();
+    log.index = compact.index = store->view->index;
+    log.segments = compact.segments = &store->view->segments;
+    log.notify_arg = store->compactor;
+    store->log = store->compactor != NULL ? log_new(&log) : NULL;
+    if (store->log == NULL)
+        return no_memory(store, err);
+    compact.log = store->log;
+    error = compactor_start(store->compactor, &compact);
+    return error == 0 ? MAKO_OK
+                      : mako_fail(err, MAKO_E_NOMEM, "%s: a thread for compaction: %s",
+                                  store->path, strerror(error));
 }
 
-static int open_all(struct store *store, const struct mako_host *host,
-                    const union mako_value *values, bool flush, struct mako_error *err)
+static int open_all(struct store *store, const union mako_value *values, bool flush,
+                    struct mako_error *err)
 {
     int status = open_dir(store, flush, err);
 
     if (status != MAKO_OK)
         return status;
-    store->segments.dir = store->dir;
+    if (store->read_only)
+        return store->view != NULL ? MAKO_OK : read_again(store, err);
     status = lock_take(&store->lock, store->dir, store->path,
                        values[OPTION_LOCK_WAIT].num, err);
     if (status != MAKO_OK)
         return status;
     store->locked = true;
-    return start(store, host, (uint64_t)values[OPTION_SEGMENT_SIZE].num, flush, err);
+    return start_log(store, values, flush, err);
 }
 
 static int file_open(const struct mako_host *host, const union mako_value *values,
@@ -136,19 +318,19 @@ static int file_open(const struct mako_host *host, const union mako_value *value
     struct store *store;
     int status;
 
-    if (traits->flags != 0)
+    if ((traits->flags & ~MAKO_OPEN_READ_ONLY) != 0)
         return mako_fail(err, MAKO_E_UNSUPPORTED, "%s: cannot be opened with flags %#x",
                          values[OPTION_DIR].str, traits->flags);
     store = calloc(1, sizeof *store);
     if (store == NULL)
         return mako_fail(err, MAKO_E_NOMEM, "%s: no memory", values[OPTION_DIR].str);
+    store->host = host;
     store->path = values[OPTION_DIR].str;
     store->dir = -1;
-    segments_init(&store->segments, -1, store->path);
-    store->index = index_new();
-    status = store->index == NULL
-                 ? mako_fail(err, MAKO_E_NOMEM, "%s: no memory", store->path)
-                 : open_all(store, host, values, flush, err);
+    store->read_only = (traits->flags & MAKO_OPEN_READ_ONLY) != 0;
+    store->map = values[OPTION_MAP].num != 0 && !store->read_only;
+    (void)pthread_mutex_init(&store->view_lock, NULL);
+    status = open_all(store, values, flush, err);
     if (status != MAKO_OK) {
         file_close(store);
         return status;
@@ -159,6 +341,14 @@ static int file_open(const struct mako_host *host, const union mako_value *value
 }
 
 /* ---- saving --------------------------------------------------------------------- */
+
+static int check_writable(const struct store *store, struct mako_error *err)
+{
+    if (!store->read_only)
+        return MAKO_OK;
+    return mako_fail(err, MAKO_E_UNSUPPORTED, "%s: is open for reading only",
+                     store->path);
+}
 
 static int check_record(const struct mako_record *record, struct mako_error *err)
 {
@@ -189,9 +379,11 @@ static int file_save(void *handle, const struct mako_record *record,
                      struct mako_error *err)
 {
     struct store *store = handle;
-    int status = check_record(record, err);
+    int status = check_writable(store, err);
     struct log_op op;
 
+    if (status == MAKO_OK)
+        status = check_record(record, err);
     if (status != MAKO_OK)
         return status;
     op = save_op(record, err);
@@ -225,10 +417,13 @@ static int file_save_many(void *handle, const struct mako_record *records, size_
     struct bundle bundle;
     const struct mako_error *first = NULL;
     size_t valid = 0;
+    int status = check_writable(store, err);
 
+    if (status != MAKO_OK)
+        return status;
     if (!bundle_make(&bundle, count)) {
         bundle_free(&bundle);
-        return mako_fail(err, MAKO_E_NOMEM, "%s: no memory", store->path);
+        return no_memory(store, err);
     }
     for (size_t i = 0; i < count; i++) {
         statuses[i] = check_record(&records[i], &bundle.errors[i]);
@@ -255,7 +450,10 @@ static int file_remove(void *handle, struct mako_str stream, struct mako_error *
                         .stream = stream,
                         .hash = format_hash(stream.ptr, stream.len),
                         .err = err};
+    int status = check_writable(store, err);
 
+    if (status != MAKO_OK)
+        return status;
     if (stream.len > FORMAT_STREAM)
         return MAKO_NOT_FOUND;
     log_apply(store->log, &op, 1);
@@ -269,7 +467,7 @@ static int place_failed(const struct store *store, const struct place *place, in
 {
     char name[SEGMENT_NAME];
 
-    segment_name(place->segment->header.number, name);
+    segment_name(&place->segment->header, name);
     return mako_fail(err, status, "%s/%s: the record at offset %llu: %s", store->path,
                      name, (unsigned long long)place->offset, why);
 }
@@ -292,65 +490,163 @@ static int read_blob(const struct store *store, const struct place *place, int f
     return MAKO_OK;
 }
 
+static void release_lent(void *cookie)
+{
+    segment_release(cookie);
+}
+
+/* Lend what the mapping of a sealed segment shows.  False: it is not mapped. */
+static bool lend_blob(const struct store *store, const struct place *place,
+                      struct mako_sink *sink, int *status)
+{
+    uint64_t from = place->offset + format_head_size(place->stream_len);
+    const unsigned char *map = NULL;
+
+    if (store->map && atomic_load(&place->segment->sealed))
+        map = segment_map(place->segment);
+    if (map == NULL || from + place->blob_len > place->segment->map_len)
+        return false;
+    segment_hold(place->segment);
+    *status = MAKO_OK;
+    if (sink->lend(sink, &place->meta, map + from, place->blob_len, release_lent,
+                   place->segment) != 0) {
+        segment_release(place->segment);
+        *status = MAKO_REFUSED;
+    }
+    return true;
+}
+
+/* *gone: the segment's file has vanished, so another one may have the record by now. */
+static int load_place(const struct store *store, const struct place *place,
+                      struct mako_sink *sink, bool *gone, struct mako_error *err)
+{
+    int fd, error, status;
+
+    if (place->damaged)
+        return place_failed(store, place, MAKO_DAMAGED,
+                            place->segment->lost ? "its file is lost"
+                                                 : "its checksum does not match",
+                            err);
+    if (lend_blob(store, place, sink, &status))
+        return status;
+    error = segment_fd(place->segment, &fd);
+    *gone = error == ENOENT;
+    return error != 0 ? place_failed(store, place, MAKO_E_IO, strerror(error), err)
+                      : read_blob(store, place, fd, sink, err);
+}
+
 /* The payload's own checksum is not looked at here: the host checks every byte of what
  * it made, and recovery has checked what was there before. */
+static int load_once(const struct store *store, const struct view *view,
+                     struct mako_str stream, struct mako_sink *sink, bool *gone,
+                     struct mako_error *err)
+{
+    struct place place;
+    int status;
+
+    *gone = false;
+    if (!index_find(view->index, stream, format_hash(stream.ptr, stream.len), &place))
+        return MAKO_NOT_FOUND;
+    status = load_place(store, &place, sink, gone, err);
+    segment_release(place.segment);
+    return status;
+}
+
+/* Likewise where another process may compact: look at the directory again. */
+static int load_shared(struct store *store, struct mako_str stream,
+                       struct mako_sink *sink, bool *gone, struct mako_error *err)
+{
+    struct view *view = view_hold(store);
+    int again, status = load_once(store, view, stream, sink, gone, err);
+
+    if (*gone) {
+        again = read_again(store, err);
+        if (again != MAKO_OK) {
+            *gone = false;
+            status = again;
+        }
+    }
+    view_release(store, view);
+    return status;
+}
+
 static int file_load(void *handle, struct mako_str stream, struct mako_sink *sink,
                      struct mako_error *err)
 {
     struct store *store = handle;
-    struct place place;
-    int fd, error, status;
+    bool gone = true;
+    int status = MAKO_E_IO;
 
-    if (!index_find(store->index, stream, format_hash(stream.ptr, stream.len), &place))
-        return MAKO_NOT_FOUND;
-    if (place.damaged)
-        return place_failed(store, &place, MAKO_DAMAGED, "its checksum does not match",
-                            err);
-    error = segment_pin(&store->segments, place.segment, &fd);
-    if (error != 0)
-        return place_failed(store, &place, MAKO_E_IO, strerror(error), err);
-    status = read_blob(store, &place, fd, sink, err);
-    segment_unpin(place.segment);
+    for (int tries = 0; gone && tries < VANISHED_TRIES; tries++) {
+        err->text[0] = '\0';
+        status = store->read_only
+                     ? load_shared(store, stream, sink, &gone, err)
+                     : load_once(store, store->view, stream, sink, &gone, err);
+    }
     return status;
 }
 
-static int visit(void *arg, struct mako_str stream, const struct mako_meta *meta,
-                 uint64_t blob_len)
+static int visit(void *arg, struct mako_str stream, const struct place *place)
 {
     struct mako_visitor *visitor = arg;
 
     /* Sequence 0: the record that told is lost. */
-    return visitor->entry(visitor, stream, meta->seq != 0 ? meta : NULL, blob_len);
+    return visitor->entry(visitor, stream, place->meta.seq != 0 ? &place->meta : NULL,
+                          place->blob_len);
 }
 
 static int file_scan(void *handle, struct mako_str prefix, struct mako_visitor *visitor,
                      struct mako_error *err)
 {
     struct store *store = handle;
+    struct view *view = view_hold(store);
+    bool scanned = index_scan(view->index, prefix, visit, visitor);
 
-    if (!index_scan(store->index, prefix, visit, visitor))
-        return mako_fail(err, MAKO_E_NOMEM, "%s: no memory", store->path);
-    return MAKO_OK;
+    view_release(store, view);
+    return scanned ? MAKO_OK : no_memory(store, err);
+}
+
+static void count_writes(struct store *store, struct mako_counters *counters)
+{
+    uint64_t flushes, records, runs, bytes;
+
+    log_count(store->log, &flushes, &records);
+    compactor_count(store->compactor, &runs, &bytes);
+    counters->add(counters, "flushes", flushes);
+    counters->add(counters, "records", records);
+    counters->add(counters, "compactions", runs);
+    counters->add(counters, "compacted_bytes", bytes);
 }
 
 static int file_stats(void *handle, struct mako_counters *counters,
                       struct mako_error *err)
 {
     struct store *store = handle;
-    uint64_t streams, damaged, length, live, flushes, records;
+    struct view *view = view_hold(store);
+    struct segments_sum sum = segments_sum(&view->segments);
+    uint64_t streams, damaged;
 
     (void)err;
-    index_count(store->index, &streams, &damaged);
-    segments_sum(&store->segments, &length, &live);
-    log_count(store->log, &flushes, &records);
+    index_count(view->index, &streams, &damaged);
     counters->add(counters, "streams", streams);
     counters->add(counters, "damaged", damaged);
-    counters->add(counters, "segments", segments_count(&store->segments));
-    counters->add(counters, "bytes", length);
-    counters->add(counters, "bytes_live", live);
-    counters->add(counters, "flushes", flushes);
-    counters->add(counters, "records", records);
+    counters->add(counters, "segments", sum.count);
+    counters->add(counters, "bytes", sum.length);
+    counters->add(counters, "bytes_live", sum.live);
+    counters->add(counters, "index_bytes", index_bytes(view->index));
+    if (store->log != NULL)
+        count_writes(store, counters);
+    view_release(store, view);
     return MAKO_OK;
+}
+
+static int file_compact(void *handle, struct mako_progress *progress,
+                        struct mako_error *err)
+{
+    struct store *store = handle;
+    int status = check_writable(store, err);
+
+    return status == MAKO_OK ? compact_all(store->compactor, progress, err) : status;
 }
 
 static const struct mako_store_plugin file = {
@@ -370,5 +666,6 @@ static const struct mako_store_plugin file = {
     .scan = file_scan,
     .save_many = file_save_many,
     .stats = file_stats,
+    .compact = file_compact,
 };
 MAKO_EXPORT_STORE_PLUGIN(file)

@@ -21,11 +21,13 @@
 #define FORMAT_OPENING_SHIFT 40
 
 enum format_kind {
-    FORMAT_KIND_LOG = 1
+    FORMAT_KIND_LOG = 1, /* a piece of the log, as it was written */
+    FORMAT_KIND_COPY = 2 /* what compaction kept of a run of segments */
 };
 enum format_type {
     FORMAT_SAVE = 1,
-    FORMAT_REMOVAL = 2
+    FORMAT_REMOVAL = 2,
+    FORMAT_DAMAGED = 3 /* a save whose bytes went bad; has none any more */
 };
 
 /* The streams of two records in a row, the later first, as hashes of their ids: each
@@ -44,13 +46,18 @@ struct format_tail {
 };
 
 struct format_header {
-    uint64_t number;     /* as in its file's name */
-    uint64_t id;         /* random; every frame's checksum depends on it */
+    uint64_t number; /* as in its file's name; a copy's: the last that it stands for */
+    uint64_t low;    /* the first that it stands for; number, where it is no copy */
+    uint64_t id;     /* random; every frame's checksum depends on it */
+    uint32_t generation; /* of copies of a run, the highest counts; 0: no copy */
     uint32_t kind;       /* enum format_kind */
     uint32_t durability; /* enum mako_durability of the opening that wrote it */
     uint64_t first;      /* the least log number in it; holds the opening's number */
     int64_t created_ms;
     struct format_tail before;
+    /* Of copies: */
+    uint64_t clean;         /* removals up to this log number are carried out in it */
+    struct format_tail end; /* length, last and recent: its own */
 };
 
 struct format_frame {
@@ -61,6 +68,20 @@ struct format_frame {
     uint64_t acknowledged; /* the segment's acknowledged length before this batch */
     uint64_t blob_len, blob_xxh;
     struct format_recent before; /* the records before this one */
+};
+
+/* ---- index files ------------------------------------------------------------------ */
+
+#define FORMAT_LISTING 160u /* bytes before the entries */
+#define FORMAT_ENTRY   48u  /* of an entry, before the stream's id */
+
+/* What an index file says of its segment, before its entries. */
+struct format_listing {
+    uint64_t number, low, id; /* of the segment */
+    uint32_t generation;
+    uint64_t boot[2]; /* valid until the machine starts again; zero: always */
+    struct format_tail end;
+    uint64_t count, bytes, checksum; /* of the entries */
 };
 
 enum format_verdict {
@@ -91,5 +112,17 @@ bool format_frame_read(const unsigned char *in, size_t len, uint64_t id, uint64_
                        struct format_frame *frame);
 /* Whether a frame may begin with these 4 bytes. */
 bool format_frame_begins(const unsigned char *in);
+
+void format_listing_write(unsigned char block[FORMAT_LISTING],
+                          const struct format_listing *listing);
+bool format_listing_read(const unsigned char block[FORMAT_LISTING],
+                         struct format_listing *listing);
+/* An entry: what of a frame an opening needs, and where the record stands. */
+size_t format_entry_size(size_t stream_len);
+void format_entry_write(unsigned char *out, const struct format_frame *frame,
+                        uint64_t offset, const char *stream);
+/* Of len bytes at hand; *stream points into them.  False: there is no whole one. */
+bool format_entry_read(const unsigned char *in, size_t len, struct format_frame *frame,
+                       uint64_t *offset, const char **stream);
 
 #endif

@@ -1,11 +1,13 @@
-/* plugins/file/index.c - shards of open-addressed tables of pointers to entries.
+/* plugins/file/index.c - shards of open-addressed tables of entries in an arena.
  *
- * An entry is one allocation with the id behind it: 56 bytes and the id, and 11 to 21
- * bytes of table. */
+ * An entry takes 52 bytes and the id, rounded up to 16, and 11 to 21 bytes of table.  It
+ * never moves, so that a reservation can be a pointer to it. */
 #include "index.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#include "arena.h"
 
 #define SHARDS     256u
 #define FIRST_ROOM 16u
@@ -13,33 +15,45 @@
 struct index_entry {
     uint64_t number, seq;
     int64_t created_ms;
-    struct segment *segment;
+    struct segment *segment; /* NULL: only reserved, nothing is stored */
     uint32_t schema, blob_len;
     uint32_t place; /* offset in units of FORMAT_ALIGN */
-    uint32_t hash;  /* its low half */
+    uint32_t holds; /* reservations */
     uint16_t stream_len;
-    uint8_t shard;
     bool damaged, removed;
     char stream[];
+};
+
+struct slot {
+    uint32_t hash; /* of the id, its low half */
+    uint32_t ref;  /* of the entry; 0: free */
 };
 
 /* Linear probing, a power of two of slots, no holes inside a run. */
 struct shard {
     pthread_mutex_t lock;
-    struct index_entry **slots;
-    uint32_t room, count, reserved;
+    struct slot *slots;
+    uint32_t room, count;
+    uint32_t absent; /* of count, those that are only reserved */
+    struct arena arena;
 };
 
 struct index {
     struct shard shards[SHARDS];
+    struct arena_pool pool;
 };
 
 struct index *index_new(void)
 {
     struct index *index = calloc(1, sizeof *index);
 
-    for (size_t i = 0; index != NULL && i < SHARDS; i++)
+    if (index == NULL)
+        return NULL;
+    arena_pool_init(&index->pool);
+    for (size_t i = 0; i < SHARDS; i++) {
+        index->shards[i].arena.pool = &index->pool;
         (void)pthread_mutex_init(&index->shards[i].lock, NULL);
+    }
     return index;
 }
 
@@ -48,27 +62,25 @@ void index_free(struct index *index)
     if (index == NULL)
         return;
     for (size_t i = 0; i < SHARDS; i++) {
-        struct shard *shard = &index->shards[i];
-
-        for (uint32_t slot = 0; slot < shard->room; slot++)
-            free(shard->slots[slot]);
-        free(shard->slots);
-        (void)pthread_mutex_destroy(&shard->lock);
+        free(index->shards[i].slots);
+        arena_done(&index->shards[i].arena);
+        (void)pthread_mutex_destroy(&index->shards[i].lock);
     }
+    arena_pool_done(&index->pool);
     free(index);
 }
 
-static uint8_t shard_number(uint64_t hash)
+static struct shard *lock_shard(struct index *index, uint64_t hash)
 {
-    return (uint8_t)(hash >> 56);
-}
-
-static struct shard *lock_shard(struct index *index, uint8_t number)
-{
-    struct shard *shard = &index->shards[number];
+    struct shard *shard = &index->shards[hash >> 56];
 
     (void)pthread_mutex_lock(&shard->lock);
     return shard;
+}
+
+static struct shard *lock_number(struct index *index, size_t number)
+{
+    return lock_shard(index, (uint64_t)number << 56);
 }
 
 static void unlock_shard(struct shard *shard)
@@ -76,9 +88,16 @@ static void unlock_shard(struct shard *shard)
     (void)pthread_mutex_unlock(&shard->lock);
 }
 
-static struct mako_str id_of(const struct index_entry *entry)
+/* ---- one shard -------------------------------------------------------------------- */
+
+static struct index_entry *entry_at(const struct shard *shard, uint32_t slot)
 {
-    return (struct mako_str){.ptr = entry->stream, .len = entry->stream_len};
+    return arena_at(&shard->arena, shard->slots[slot].ref);
+}
+
+static size_t entry_size(size_t stream_len)
+{
+    return offsetof(struct index_entry, stream) + stream_len;
 }
 
 /* The slot of stream, or the free one where it would stand.  Needs a free slot. */
@@ -87,78 +106,137 @@ static uint32_t find_slot(const struct shard *shard, struct mako_str stream,
 {
     uint32_t mask = shard->room - 1, slot = hash & mask;
 
-    while (shard->slots[slot] != NULL) {
-        const struct index_entry *entry = shard->slots[slot];
+    while (shard->slots[slot].ref != 0) {
+        if (shard->slots[slot].hash == hash) {
+            const struct index_entry *entry = entry_at(shard, slot);
 
-        if (entry->hash == hash && entry->stream_len == stream.len &&
-            memcmp(entry->stream, stream.ptr, stream.len) == 0)
-            return slot;
+            if (entry->stream_len == stream.len &&
+                memcmp(entry->stream, stream.ptr, stream.len) == 0)
+                return slot;
+        }
         slot = (slot + 1) & mask;
     }
     return slot;
 }
 
+/* The stream's entry, which may be only reserved. */
+static struct index_entry *find_any(const struct shard *shard, struct mako_str stream,
+                                    uint64_t hash)
+{
+    uint32_t slot;
+
+    if (shard->room == 0)
+        return NULL;
+    slot = find_slot(shard, stream, (uint32_t)hash);
+    return shard->slots[slot].ref != 0 ? entry_at(shard, slot) : NULL;
+}
+
 static struct index_entry *find(const struct shard *shard, struct mako_str stream,
                                 uint64_t hash)
 {
-    if (shard->room == 0)
-        return NULL;
-    return shard->slots[find_slot(shard, stream, (uint32_t)hash)];
+    struct index_entry *entry = find_any(shard, stream, hash);
+
+    return entry != NULL && entry->segment != NULL ? entry : NULL;
 }
 
-static bool grow(struct shard *shard)
+static bool resize(struct shard *shard, uint32_t room)
 {
-    uint32_t room = shard->room == 0 ? FIRST_ROOM : shard->room * 2;
-    struct shard bigger = {.room = room};
+    struct slot *slots = room == 0 ? NULL : calloc(room, sizeof *slots);
 
-    bigger.slots = room == 0 ? NULL : calloc(room, sizeof(struct index_entry *));
-    if (bigger.slots == NULL)
+    if (slots == NULL)
         return false;
     for (uint32_t i = 0; i < shard->room; i++) {
-        struct index_entry *entry = shard->slots[i];
+        uint32_t at = shard->slots[i].hash & (room - 1);
 
-        if (entry != NULL)
-            bigger.slots[find_slot(&bigger, id_of(entry), entry->hash)] = entry;
+        if (shard->slots[i].ref == 0)
+            continue;
+        while (slots[at].ref != 0)
+            at = (at + 1) & (room - 1);
+        slots[at] = shard->slots[i];
     }
     free(shard->slots);
-    shard->slots = bigger.slots;
+    shard->slots = slots;
     shard->room = room;
     return true;
 }
 
-/* Make sure that one more entry fits beside those reserved; one slot stays free. */
+/* Make sure that one more entry fits; one slot stays free. */
 static bool ensure_slot(struct shard *shard)
 {
-    uint64_t needed = (uint64_t)shard->count + shard->reserved + 1;
+    uint64_t needed = (uint64_t)shard->count + 1;
 
     if (needed * 4 <= (uint64_t)shard->room * 3)
         return true;
-    return grow(shard) || needed < shard->room;
+    return resize(shard, shard->room == 0 ? FIRST_ROOM : shard->room * 2) ||
+           needed < shard->room;
 }
 
-static struct index_entry *entry_new(struct mako_str stream, uint64_t hash)
+/* A new entry of stream, in its slot, with nothing stored. */
+static struct index_entry *add(struct shard *shard, struct mako_str stream, uint64_t hash)
 {
-    struct index_entry *entry = malloc(sizeof *entry + stream.len);
+    struct index_entry *entry;
+    uint32_t ref, slot;
 
-    if (entry == NULL)
+    if (!ensure_slot(shard))
         return NULL;
-    *entry = (struct index_entry){.hash = (uint32_t)hash,
-                                  .shard = shard_number(hash),
-                                  .stream_len = (uint16_t)stream.len};
+    ref = arena_take(&shard->arena, entry_size(stream.len));
+    if (ref == 0)
+        return NULL;
+    slot = find_slot(shard, stream, (uint32_t)hash);
+    shard->slots[slot] = (struct slot){.hash = (uint32_t)hash, .ref = ref};
+    shard->count++;
+    shard->absent++;
+    entry = entry_at(shard, slot);
+    memset(entry, 0, offsetof(struct index_entry, stream));
+    entry->stream_len = (uint16_t)stream.len;
     memcpy(entry->stream, stream.ptr, stream.len);
     return entry;
 }
 
+/* Empty slot and move later entries of its run up, so that no hole is left. */
+static void clear_slot(struct shard *shard, uint32_t slot)
+{
+    uint32_t mask = shard->room - 1, next = slot;
+
+    arena_give(&shard->arena, shard->slots[slot].ref,
+               entry_size(entry_at(shard, slot)->stream_len));
+    shard->count--;
+    for (;;) {
+        uint32_t home;
+
+        next = (next + 1) & mask;
+        if (shard->slots[next].ref == 0)
+            break;
+        home = shard->slots[next].hash & mask;
+        if (((next - home) & mask) >= ((next - slot) & mask)) {
+            shard->slots[slot] = shard->slots[next];
+            slot = next;
+        }
+    }
+    shard->slots[slot].ref = 0;
+}
+
+/* ---- entries ----------------------------------------------------------------------- */
+
 static uint64_t record_size(const struct index_entry *entry)
 {
-    return format_record_size(entry->stream_len, entry->removed ? 0 : entry->blob_len);
+    return format_record_size(entry->stream_len, entry->blob_len);
+}
+
+/* Its record counts among the live bytes of its segment: removals do not, nor does a
+ * place where only damage is. */
+static bool weighs(const struct index_entry *entry)
+{
+    return entry->segment != NULL && !entry->removed;
 }
 
 /* Point entry at place, and keep the segments' count of live bytes. */
-static void repoint(struct index_entry *entry, const struct place *place)
+static void repoint(struct shard *shard, struct index_entry *entry,
+                    const struct place *place)
 {
-    if (entry->segment != NULL)
-        (void)atomic_fetch_sub(&entry->segment->live, record_size(entry));
+    if (weighs(entry))
+        segment_died(entry->segment, record_size(entry));
+    shard->absent -= entry->segment == NULL;
     entry->number = place->number;
     entry->seq = place->meta.seq;
     entry->created_ms = place->meta.created_ms;
@@ -168,29 +246,64 @@ static void repoint(struct index_entry *entry, const struct place *place)
     entry->place = (uint32_t)(place->offset / FORMAT_ALIGN);
     entry->damaged = place->damaged;
     entry->removed = place->removed;
-    (void)atomic_fetch_add(&entry->segment->live, record_size(entry));
+    if (weighs(entry))
+        (void)atomic_fetch_add(&entry->segment->live, record_size(entry));
 }
 
-static struct mako_meta meta_of(const struct index_entry *entry)
+/* Nothing is stored of the stream in slot any more. */
+static void drop(struct shard *shard, uint32_t slot)
 {
-    return (struct mako_meta){
-        .seq = entry->seq, .schema = entry->schema, .created_ms = entry->created_ms};
+    struct index_entry *entry = entry_at(shard, slot);
+
+    if (weighs(entry))
+        segment_died(entry->segment, record_size(entry));
+    if (entry->holds == 0) {
+        clear_slot(shard, slot);
+    } else {
+        entry->segment = NULL;
+        entry->damaged = entry->removed = false;
+        shard->absent++;
+    }
+}
+
+static struct place place_of(const struct index_entry *entry)
+{
+    return (struct place){.segment = entry->segment,
+                          .number = entry->number,
+                          .offset = (uint64_t)entry->place * FORMAT_ALIGN,
+                          .meta = {.seq = entry->seq,
+                                   .schema = entry->schema,
+                                   .created_ms = entry->created_ms},
+                          .blob_len = entry->blob_len,
+                          .stream_len = entry->stream_len,
+                          .damaged = entry->damaged,
+                          .removed = entry->removed};
 }
 
 bool index_find(struct index *index, struct mako_str stream, uint64_t hash,
                 struct place *place)
 {
-    struct shard *shard = lock_shard(index, shard_number(hash));
+    struct shard *shard = lock_shard(index, hash);
     const struct index_entry *entry = find(shard, stream, hash);
 
-    if (entry != NULL)
-        *place = (struct place){.segment = entry->segment,
-                                .number = entry->number,
-                                .offset = (uint64_t)entry->place * FORMAT_ALIGN,
-                                .meta = meta_of(entry),
-                                .blob_len = entry->blob_len,
-                                .stream_len = entry->stream_len,
-                                .damaged = entry->damaged};
+    if (entry != NULL) {
+        *place = place_of(entry);
+        segment_hold(entry->segment);
+    }
+    unlock_shard(shard);
+    return entry != NULL;
+}
+
+bool index_peek(struct index *index, struct mako_str stream, uint64_t hash, uint64_t *seq,
+                uint64_t *number)
+{
+    struct shard *shard = lock_shard(index, hash);
+    const struct index_entry *entry = find(shard, stream, hash);
+
+    if (entry != NULL) {
+        *seq = entry->seq;
+        *number = entry->number;
+    }
     unlock_shard(shard);
     return entry != NULL;
 }
@@ -198,92 +311,81 @@ bool index_find(struct index *index, struct mako_str stream, uint64_t hash,
 struct index_entry *index_reserve(struct index *index, struct mako_str stream,
                                   uint64_t hash)
 {
-    struct index_entry *entry = entry_new(stream, hash);
-    struct shard *shard;
-    bool fits;
+    struct shard *shard = lock_shard(index, hash);
+    struct index_entry *entry = find_any(shard, stream, hash);
 
     if (entry == NULL)
-        return NULL;
-    shard = lock_shard(index, entry->shard);
-    fits = ensure_slot(shard);
-    if (fits)
-        shard->reserved++;
+        entry = add(shard, stream, hash);
+    if (entry != NULL)
+        entry->holds++;
     unlock_shard(shard);
-    if (!fits) {
-        free(entry);
-        return NULL;
-    }
     return entry;
 }
 
-void index_unreserve(struct index *index, struct index_entry *entry)
+void index_unreserve(struct index *index, struct index_entry *entry, uint64_t hash)
 {
     struct shard *shard;
 
     if (entry == NULL)
         return;
-    shard = lock_shard(index, entry->shard);
-    shard->reserved--;
+    shard = lock_shard(index, hash);
+    entry->holds--;
+    if (entry->holds == 0 && entry->segment == NULL) {
+        struct mako_str id = {.ptr = entry->stream, .len = entry->stream_len};
+
+        shard->absent--;
+        clear_slot(shard, find_slot(shard, id, (uint32_t)hash));
+    }
     unlock_shard(shard);
-    free(entry);
 }
 
-void index_publish(struct index *index, struct index_entry *entry,
+void index_publish(struct index *index, struct index_entry *entry, uint64_t hash,
                    const struct place *place)
 {
-    struct shard *shard = lock_shard(index, entry->shard);
-    uint32_t slot = find_slot(shard, id_of(entry), entry->hash);
-    struct index_entry *spare = NULL;
+    struct shard *shard = lock_shard(index, hash);
 
-    shard->reserved--;
-    if (shard->slots[slot] != NULL) {
-        spare = entry;
-    } else {
-        shard->slots[slot] = entry;
-        shard->count++;
-    }
-    repoint(shard->slots[slot], place);
+    entry->holds--;
+    repoint(shard, entry, place);
     unlock_shard(shard);
-    free(spare);
-}
-
-/* Empty slot and move later entries of its run up, so that no hole is left. */
-static void clear_slot(struct shard *shard, uint32_t slot)
-{
-    uint32_t mask = shard->room - 1, next = slot;
-
-    free(shard->slots[slot]);
-    shard->count--;
-    for (;;) {
-        uint32_t home;
-
-        next = (next + 1) & mask;
-        if (shard->slots[next] == NULL)
-            break;
-        home = shard->slots[next]->hash & mask;
-        if (((next - home) & mask) >= ((next - slot) & mask)) {
-            shard->slots[slot] = shard->slots[next];
-            slot = next;
-        }
-    }
-    shard->slots[slot] = NULL;
-}
-
-static void drop(struct shard *shard, uint32_t slot)
-{
-    struct index_entry *entry = shard->slots[slot];
-
-    (void)atomic_fetch_sub(&entry->segment->live, record_size(entry));
-    clear_slot(shard, slot);
 }
 
 void index_remove(struct index *index, struct mako_str stream, uint64_t hash)
 {
-    struct shard *shard = lock_shard(index, shard_number(hash));
+    struct shard *shard = lock_shard(index, hash);
 
     if (find(shard, stream, hash) != NULL)
         drop(shard, find_slot(shard, stream, (uint32_t)hash));
     unlock_shard(shard);
+}
+
+bool index_move(struct index *index, struct mako_str stream, uint64_t hash,
+                const struct place *place)
+{
+    struct shard *shard = lock_shard(index, hash);
+    struct index_entry *entry = find(shard, stream, hash);
+    bool moves = entry != NULL && entry->number == place->number;
+
+    if (moves)
+        repoint(shard, entry, place);
+    unlock_shard(shard);
+    return moves;
+}
+
+/* ---- recovery ---------------------------------------------------------------------- */
+
+void index_expect(struct index *index, uint64_t streams)
+{
+    uint64_t each = streams / SHARDS + streams / SHARDS / 8 + 1, room = FIRST_ROOM;
+
+    while (room * 3 / 4 < each)
+        room *= 2;
+    for (size_t i = 0; i < SHARDS && room <= UINT32_MAX / 2; i++) {
+        struct shard *shard = lock_number(index, i);
+
+        if (room > shard->room)
+            (void)resize(shard, (uint32_t)room); /* else it grows as it must */
+        unlock_shard(shard);
+    }
 }
 
 /* The highest log number counts; of two copies of one record, the whole one. */
@@ -296,22 +398,15 @@ static bool supersedes(const struct place *place, const struct index_entry *entr
 bool index_recover(struct index *index, struct mako_str stream, uint64_t hash,
                    const struct place *place)
 {
-    struct shard *shard = lock_shard(index, shard_number(hash));
-    struct index_entry *entry = find(shard, stream, hash);
-    bool done = true;
+    struct shard *shard = lock_shard(index, hash);
+    struct index_entry *entry = find_any(shard, stream, hash);
 
-    if (entry == NULL) {
-        entry = ensure_slot(shard) ? entry_new(stream, hash) : NULL;
-        done = entry != NULL;
-        if (done) {
-            shard->slots[find_slot(shard, stream, (uint32_t)hash)] = entry;
-            shard->count++;
-        }
-    }
-    if (done && supersedes(place, entry))
-        repoint(entry, place);
+    if (entry == NULL)
+        entry = add(shard, stream, hash);
+    if (entry != NULL && supersedes(place, entry))
+        repoint(shard, entry, place);
     unlock_shard(shard);
-    return done;
+    return entry != NULL;
 }
 
 /* The entry whose id hashes to hash. */
@@ -319,8 +414,8 @@ static struct index_entry *find_hash(const struct shard *shard, uint64_t hash)
 {
     uint32_t mask = shard->room - 1, slot = (uint32_t)hash & mask;
 
-    while (shard->room != 0 && shard->slots[slot] != NULL) {
-        struct index_entry *entry = shard->slots[slot];
+    while (shard->room != 0 && shard->slots[slot].ref != 0) {
+        struct index_entry *entry = entry_at(shard, slot);
 
         if (format_hash(entry->stream, entry->stream_len) == hash)
             return entry;
@@ -331,57 +426,69 @@ static struct index_entry *find_hash(const struct shard *shard, uint64_t hash)
 
 void index_recover_lost(struct index *index, uint64_t hash, const struct place *place)
 {
-    struct shard *shard = lock_shard(index, shard_number(hash));
+    struct shard *shard = lock_shard(index, hash);
     struct index_entry *entry = find_hash(shard, hash);
 
     if (entry != NULL && entry->number < place->number)
-        repoint(entry, place);
+        repoint(shard, entry, place);
     unlock_shard(shard);
 }
 
 void index_settle(struct index *index)
 {
     for (size_t i = 0; i < SHARDS; i++) {
-        struct shard *shard = &index->shards[i];
+        struct shard *shard = lock_number(index, i);
         uint32_t slot = 0;
 
         while (slot < shard->room) {
-            if (shard->slots[slot] != NULL && shard->slots[slot]->removed)
+            if (shard->slots[slot].ref != 0 && entry_at(shard, slot)->removed)
                 drop(shard, slot);
             else
                 slot++;
         }
+        unlock_shard(shard);
     }
 }
+
+/* ---- all of them ------------------------------------------------------------------- */
 
 void index_count(struct index *index, uint64_t *streams, uint64_t *damaged)
 {
     *streams = *damaged = 0;
     for (size_t i = 0; i < SHARDS; i++) {
-        struct shard *shard = lock_shard(index, (uint8_t)i);
+        struct shard *shard = lock_number(index, i);
 
-        *streams += shard->count;
+        *streams += shard->count - shard->absent;
         for (uint32_t slot = 0; slot < shard->room; slot++)
-            *damaged += shard->slots[slot] != NULL && shard->slots[slot]->damaged;
+            *damaged += shard->slots[slot].ref != 0 && entry_at(shard, slot)->damaged;
         unlock_shard(shard);
     }
 }
 
+uint64_t index_bytes(struct index *index)
+{
+    uint64_t bytes = sizeof *index;
+
+    for (size_t i = 0; i < SHARDS; i++) {
+        struct shard *shard = lock_number(index, i);
+
+        bytes += shard->room * sizeof(struct slot) +
+                 (uint64_t)shard->arena.count * ARENA_CHUNK * ARENA_UNIT;
+        unlock_shard(shard);
+    }
+    return bytes;
+}
+
 static bool has_prefix(const struct index_entry *entry, struct mako_str prefix)
 {
-    return entry->stream_len >= prefix.len &&
+    return entry->segment != NULL && entry->stream_len >= prefix.len &&
            (prefix.len == 0 || memcmp(entry->stream, prefix.ptr, prefix.len) == 0);
 }
 
 /* One stream as a scan takes it out of a shard: its id and a NUL stand behind it. */
-struct listed {
-    struct mako_meta meta;
-    uint64_t blob_len, stream_len;
-};
-
 static size_t listed_size(size_t stream_len)
 {
-    return (sizeof(struct listed) + stream_len + 8) & ~(size_t)7;
+    return (sizeof(struct place) + stream_len + 8) & ~(size_t)7;
 }
 
 /* Copy the shard's streams into one allocation of *len bytes; NULL: no memory.  The
@@ -392,20 +499,19 @@ static char *list(const struct shard *shard, struct mako_str prefix, size_t *len
     char *copy;
 
     for (uint32_t slot = 0; slot < shard->room; slot++)
-        if (shard->slots[slot] != NULL && has_prefix(shard->slots[slot], prefix))
-            size += listed_size(shard->slots[slot]->stream_len);
+        if (shard->slots[slot].ref != 0 && has_prefix(entry_at(shard, slot), prefix))
+            size += listed_size(entry_at(shard, slot)->stream_len);
     copy = calloc(1, size + 1);
     for (uint32_t slot = 0; copy != NULL && slot < shard->room; slot++) {
-        const struct index_entry *entry = shard->slots[slot];
-        struct listed head;
+        const struct index_entry *entry;
+        struct place place;
 
-        if (entry == NULL || !has_prefix(entry, prefix))
+        if (shard->slots[slot].ref == 0 || !has_prefix(entry_at(shard, slot), prefix))
             continue;
-        head = (struct listed){.meta = meta_of(entry),
-                               .blob_len = entry->blob_len,
-                               .stream_len = entry->stream_len};
-        memcpy(copy + at, &head, sizeof head);
-        memcpy(copy + at + sizeof head, entry->stream, entry->stream_len);
+        entry = entry_at(shard, slot);
+        place = place_of(entry);
+        memcpy(copy + at, &place, sizeof place);
+        memcpy(copy + at + sizeof place, entry->stream, entry->stream_len);
         at += listed_size(entry->stream_len);
     }
     *len = size;
@@ -414,13 +520,13 @@ static char *list(const struct shard *shard, struct mako_str prefix, size_t *len
 
 bool index_scan(struct index *index, struct mako_str prefix,
                 int (*visit)(void *arg, struct mako_str stream,
-                             const struct mako_meta *meta, uint64_t blob_len),
+                             const struct place *place),
                 void *arg)
 {
     int stop = 0;
 
     for (size_t i = 0; i < SHARDS && stop == 0; i++) {
-        struct shard *shard = lock_shard(index, (uint8_t)i);
+        struct shard *shard = lock_number(index, i);
         size_t len = 0, at = 0;
         char *copy = list(shard, prefix, &len);
 
@@ -428,13 +534,13 @@ bool index_scan(struct index *index, struct mako_str prefix,
         if (copy == NULL)
             return false;
         while (at < len && stop == 0) {
-            struct listed head;
+            struct place place;
             struct mako_str stream;
 
-            memcpy(&head, copy + at, sizeof head);
-            stream = (struct mako_str){.ptr = copy + at + sizeof head,
-                                       .len = (size_t)head.stream_len};
-            stop = visit(arg, stream, &head.meta, head.blob_len);
+            memcpy(&place, copy + at, sizeof place);
+            stream = (struct mako_str){.ptr = copy + at + sizeof place,
+                                       .len = place.stream_len};
+            stop = visit(arg, stream, &place);
             at += listed_size(stream.len);
         }
         free(copy);

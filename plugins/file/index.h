@@ -20,25 +20,34 @@ struct place {
 };
 
 struct index;
-struct index_entry; /* memory for one more stream */
+struct index_entry; /* a stream's, reserved */
 
 struct index *index_new(void);
 void index_free(struct index *index);
 
-/* What is stored of a stream. */
+/* What is stored of a stream.  The place's segment is held for the caller. */
 bool index_find(struct index *index, struct mako_str stream, uint64_t hash,
                 struct place *place);
+/* The sequence of it, and the log number. */
+bool index_peek(struct index *index, struct mako_str stream, uint64_t hash, uint64_t *seq,
+                uint64_t *number);
 
 /* Memory and a slot for stream, so that publishing cannot fail.  NULL: no memory. */
 struct index_entry *index_reserve(struct index *index, struct mako_str stream,
                                   uint64_t hash);
 /* Give back a reservation; NULL is fine. */
-void index_unreserve(struct index *index, struct index_entry *entry);
-/* Make place, of the reserved stream, what is stored.  Takes the entry. */
-void index_publish(struct index *index, struct index_entry *entry,
+void index_unreserve(struct index *index, struct index_entry *entry, uint64_t hash);
+/* Make place, of the reserved stream, what is stored.  Takes the reservation. */
+void index_publish(struct index *index, struct index_entry *entry, uint64_t hash,
                    const struct place *place);
 void index_remove(struct index *index, struct mako_str stream, uint64_t hash);
+/* The record of place->number has moved to place, or turned out to be damaged: follow.
+ * False: another one is stored by now, or none. */
+bool index_move(struct index *index, struct mako_str stream, uint64_t hash,
+                const struct place *place);
 
+/* Before recovery: how many streams may come. */
+void index_expect(struct index *index, uint64_t streams);
 /* For recovery: place counts if its log number is the stream's highest.  False: no
  * memory. */
 bool index_recover(struct index *index, struct mako_str stream, uint64_t hash,
@@ -51,12 +60,14 @@ void index_settle(struct index *index);
 
 /* How many streams there are, and how many of them are damaged. */
 void index_count(struct index *index, uint64_t *streams, uint64_t *damaged);
+/* Bytes that it takes in memory. */
+uint64_t index_bytes(struct index *index);
 
-/* Call visit for each stream that begins with prefix, no lock held; nonzero stops.
- * False: no memory. */
+/* Call visit for each stream that begins with prefix, no lock held; nonzero stops.  The
+ * place's segment is an address only: it may be gone by then.  False: no memory. */
 bool index_scan(struct index *index, struct mako_str prefix,
                 int (*visit)(void *arg, struct mako_str stream,
-                             const struct mako_meta *meta, uint64_t blob_len),
+                             const struct place *place),
                 void *arg);
 
 #endif

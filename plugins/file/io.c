@@ -4,8 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -45,15 +48,22 @@ static char *parent_of(const char *path)
     return len == 0 ? strdup(".") : strndup(path, len);
 }
 
-int io_flush_parent(const char *path)
+int io_open_parent(const char *path, int *fd)
 {
     char *parent = parent_of(path);
-    int fd = -1, error;
+    int error;
 
     if (parent == NULL)
         return ENOMEM;
-    error = io_open(AT_FDCWD, parent, O_RDONLY | O_DIRECTORY, &fd);
+    error = io_open(AT_FDCWD, parent, O_RDONLY | O_DIRECTORY, fd);
     free(parent);
+    return error;
+}
+
+int io_flush_parent(const char *path)
+{
+    int fd, error = io_open_parent(path, &fd);
+
     if (error != 0)
         return error;
     error = io_flush_dir(fd);
@@ -146,6 +156,11 @@ int io_unlink(int dir, const char *name)
     return unlinkat(dir, name, 0) != 0 ? errno : 0;
 }
 
+int io_rename(int dir, const char *from, const char *to)
+{
+    return renameat(dir, from, dir, to) != 0 ? errno : 0;
+}
+
 int io_size(int fd, uint64_t *len)
 {
     struct stat st;
@@ -161,4 +176,36 @@ int io_size(int fd, uint64_t *len)
 void io_forget(int fd)
 {
     (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
+void io_write_back(int fd, uint64_t from, uint64_t len)
+{
+    (void)sync_file_range(fd, (off_t)from, (off_t)len,
+                          SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+                              SYNC_FILE_RANGE_WAIT_AFTER);
+}
+
+void *io_map(int fd, size_t len)
+{
+    void *map = mmap(NULL, len, PROT_READ, MAP_SHARED, fd, 0);
+
+    return map != MAP_FAILED ? map : NULL;
+}
+
+void io_unmap(void *map, size_t len)
+{
+    if (map != NULL)
+        (void)munmap(map, len);
+}
+
+int io_thread(pthread_t *thread, void *(*run)(void *arg), void *arg)
+{
+    sigset_t all, before;
+    int error;
+
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    error = pthread_create(thread, NULL, run, arg);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error;
 }

@@ -9,6 +9,7 @@
 #ifndef MAKO_FILE_IO_H
 #define MAKO_FILE_IO_H
 
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -19,6 +20,8 @@ void io_close(int fd);
 
 /* Make the directory at path (0700).  EEXIST is an answer like others. */
 int io_make_dir(const char *path);
+/* The directory that path is in. */
+int io_open_parent(const char *path, int *fd);
 /* The entry of path in its parent is on the medium. */
 int io_flush_parent(const char *path);
 
@@ -36,9 +39,24 @@ int io_flush_dir(int dir);
 
 int io_truncate(int fd, uint64_t len);
 int io_unlink(int dir, const char *name);
+/* Atomic; replaces to. */
+int io_rename(int dir, const char *from, const char *to);
 int io_size(int fd, uint64_t *len);
 
 /* Forget clean cached pages, so that the next read asks the medium.  Best effort. */
 void io_forget(int fd);
+
+/* Begin to move what was written in [from, from + len) to the medium, so that a later
+ * flush finds little to do.  Best effort, promises nothing. */
+void io_write_back(int fd, uint64_t from, uint64_t len);
+
+/* The first len bytes, read-only; NULL: cannot be mapped.  Reading behind the end of a
+ * file that became shorter kills the process. */
+void *io_map(int fd, size_t len);
+/* NULL is fine. */
+void io_unmap(void *map, size_t len);
+
+/* A thread that takes no signals, for work of the plugin's own. */
+int io_thread(pthread_t *thread, void *(*run)(void *arg), void *arg);
 
 #endif

@@ -25,6 +25,8 @@
 #define IOVECS      768u      /* three a record, in one write */
 #define STAGING     0x40000u  /* heads of records in one write */
 #define EXTEND      0x100000u /* by which a segment's file grows */
+#define SMALLEST    0x100000u /* no segment is full before */
+#define LIVE_PART   4         /* nor before it has this part of what is live */
 
 #define GATHER_PART 4 /* of the time of a flush, for others to join the next */
 
@@ -49,6 +51,7 @@ struct log {
     int fd;               /* of the active segment */
     bool entered;         /* its directory entry is flushed */
     uint64_t end, extent; /* written so far; the file's size */
+    uint64_t limit;       /* it is full at */
     uint64_t next_segment, next_number;
     struct format_recent recent;     /* of what was staged */
     struct format_tail tail;         /* of what was acknowledged */
@@ -61,6 +64,7 @@ struct log {
     int64_t last_ns;
     _Atomic bool unfenced; /* failed data may stand behind the tail */
     _Atomic uint64_t flushes, records;
+    _Atomic uint64_t last; /* log number of the last acknowledged record */
 };
 
 struct log *log_new(const struct log_setup *setup)
@@ -81,6 +85,7 @@ struct log *log_new(const struct log_setup *setup)
     log->next_number = setup->start.opening << FORMAT_OPENING_SHIFT;
     log->tail = setup->start.before;
     log->recent = log->tail.recent;
+    atomic_init(&log->last, log->tail.last);
     (void)pthread_mutex_init(&log->lock, NULL);
     (void)pthread_mutex_init(&log->lead, NULL);
     return log;
@@ -88,11 +93,11 @@ struct log *log_new(const struct log_setup *setup)
 
 /* ---- segments ------------------------------------------------------------------- */
 
-static void remove_file(struct log *log, uint64_t number, int fd)
+static void remove_file(struct log *log, const struct format_header *header, int fd)
 {
     char name[SEGMENT_NAME];
 
-    segment_name(number, name);
+    segment_name(header, name);
     io_close(fd);
     (void)io_unlink(log->setup.segments->dir, name);
 }
@@ -109,14 +114,16 @@ static void seal(struct log *log)
         (void)io_truncate(log->fd, length);
     io_close(log->fd);
     log->fd = -1;
+    atomic_store(&log->active->sealed, true);
     log->active = NULL;
+    log->setup.notify(log->setup.notify_arg);
 }
 
 /* Take back a segment in which nothing was acknowledged.  Should its file come back
  * after a power cut: the next segment names the one before it, and so voids it. */
 static void discard(struct log *log)
 {
-    remove_file(log, log->active->header.number, log->fd);
+    remove_file(log, &log->active->header, log->fd);
     segments_drop(log->setup.segments, log->active);
     log->fd = -1;
     log->active = NULL;
@@ -168,20 +175,36 @@ static int make_file(struct log *log, struct format_header *header, int *fd)
 
     if (error != 0)
         return error;
-    segment_name(header->number, name);
+    segment_name(header, name);
     error = io_open(log->setup.segments->dir, name, O_RDWR | O_CREAT | O_EXCL, fd);
+    if (error == EMFILE || error == ENFILE) {
+        segments_spare_fd(log->setup.segments);
+        error = io_open(log->setup.segments->dir, name, O_RDWR | O_CREAT | O_EXCL, fd);
+    }
     if (error != 0)
         return error;
     error = write_header(*fd, header);
     if (error != 0)
-        remove_file(log, header->number, *fd);
+        remove_file(log, header, *fd);
     return error;
+}
+
+/* Where the next segment is full.  While little is live small ones will do: what is dead
+ * in the active one cannot be given back. */
+static uint64_t next_limit(struct log *log)
+{
+    uint64_t limit = segments_sum(log->setup.segments).live / LIVE_PART;
+
+    if (limit < SMALLEST)
+        limit = SMALLEST;
+    return limit < log->setup.segment_size ? limit : log->setup.segment_size;
 }
 
 /* The next segment becomes the active one. */
 static int start_segment(struct log *log)
 {
-    struct format_header header = {.number = log->next_segment++,
+    struct format_header header = {.number = log->next_segment,
+                                   .low = log->next_segment++,
                                    .kind = FORMAT_KIND_LOG,
                                    .durability = log->setup.flush ? MAKO_DURABLE_POWER
                                                                   : MAKO_DURABLE_CRASH,
@@ -194,12 +217,13 @@ static int start_segment(struct log *log)
         return error;
     log->active = segments_add(log->setup.segments, &header, FORMAT_HEADER);
     if (log->active == NULL) {
-        remove_file(log, header.number, fd);
+        remove_file(log, &header, fd);
         return ENOMEM;
     }
     log->fd = fd;
     log->entered = false;
     log->end = log->extent = FORMAT_HEADER;
+    log->limit = next_limit(log);
     return 0;
 }
 
@@ -208,7 +232,7 @@ static int start_segment(struct log *log)
 static bool fits(const struct log *log, uint64_t size)
 {
     return log->active != NULL &&
-           (log->end == FORMAT_HEADER || log->end + size <= log->setup.segment_size) &&
+           (log->end == FORMAT_HEADER || log->end + size <= log->limit) &&
            log->next_number >> FORMAT_OPENING_SHIFT ==
                log->active->header.first >> FORMAT_OPENING_SHIFT;
 }
@@ -219,7 +243,7 @@ static bool fits(const struct log *log, uint64_t size)
  * one that has to record a new size as well. */
 static void extend(struct log *log)
 {
-    uint64_t limit = log->setup.segment_size, extent;
+    uint64_t limit = log->limit, extent;
 
     if (log->end <= log->extent || !log->setup.flush)
         return;
@@ -313,12 +337,15 @@ static int flush(struct log *log)
 static void publish(struct log *log, struct log_op *op)
 {
     if (op->type == FORMAT_REMOVAL) {
+        (void)atomic_fetch_add(&op->place.segment->tombs,
+                               format_record_size(op->stream.len, 0));
         index_remove(log->setup.index, op->stream, op->hash);
     } else {
-        index_publish(log->setup.index, op->reserved, &op->place);
+        index_publish(log->setup.index, op->reserved, op->hash, &op->place);
         op->reserved = NULL;
     }
     (void)atomic_fetch_add(&log->records, 1);
+    atomic_store(&log->last, op->place.number);
 }
 
 /* What was staged is as durable as the log is: it counts, and the log ends behind it. */
@@ -372,6 +399,17 @@ static int append(struct log *log, struct log_op *op, struct log_op **from)
     return error;
 }
 
+/* What came before op is committed, and the segment done with. */
+static int rotate(struct log *log, struct log_op *op, struct log_op **from)
+{
+    int error = commit(log, from, op);
+
+    op->status = MAKO_OK;
+    if (error == 0)
+        seal(log);
+    return error;
+}
+
 static struct log_op **bucket_of(struct log *log, const struct log_op *op)
 {
     return &log->buckets[op->hash % BUCKETS];
@@ -404,13 +442,13 @@ static int judge(const struct log_op *op, bool stored, uint64_t seq)
 /* Judge by what is acknowledged. */
 static int judge_published(struct log *log, const struct log_op *op)
 {
-    struct place place = {.number = 0};
-    bool stored = index_find(log->setup.index, op->stream, op->hash, &place);
+    uint64_t seq = 0, number;
+    bool stored = index_peek(log->setup.index, op->stream, op->hash, &seq, &number);
 
     /* A save that failed may come back until another segment fences it off. */
     if (op->type == FORMAT_REMOVAL && atomic_load(&log->unfenced))
         return MAKO_OK;
-    return judge(op, stored, place.meta.seq);
+    return judge(op, stored, seq);
 }
 
 static void decide(struct log *log, struct log_op *op)
@@ -448,7 +486,9 @@ static struct log_op *fail(struct log *log, struct log_op *op, struct log_op *un
     char name[SEGMENT_NAME];
     bool decided = true;
 
-    segment_name(log->active != NULL ? log->active->header.number : log->next_segment - 1,
+    segment_name(log->active != NULL
+                     ? &log->active->header
+                     : &(struct format_header){.number = log->next_segment - 1},
                  name);
     for (; op != NULL; op = op->next) {
         decided = decided && op != undecided;
@@ -488,6 +528,10 @@ static struct log_op *run(struct log *log, struct log_op *first)
     int error = 0;
 
     for (; op != NULL && error == 0; op = op->next) {
+        if (op->type == 0) {
+            error = rotate(log, op, &from);
+            continue;
+        }
         decide(log, op);
         if (op->writes)
             error = append(log, op, &from);
@@ -499,6 +543,8 @@ static struct log_op *run(struct log *log, struct log_op *first)
     if (error != 0) {
         again = fail(log, from, op, error);
         abandon(log);
+        if (status_of(error) == MAKO_E_NO_SPACE)
+            log->setup.notify(log->setup.notify_arg);
     }
     return again;
 }
@@ -642,6 +688,8 @@ static bool prepare(struct log *log, struct log_op *op, bool alone)
 {
     op->next = NULL;
     op->writes = false;
+    if (op->type == 0)
+        return true;
     op->status = alone ? judge_published(log, op) : MAKO_OK;
     if (op->status != MAKO_OK)
         return false;
@@ -671,7 +719,20 @@ void log_apply(struct log *log, struct log_op *ops, size_t count)
     else
         run_alone(log, first);
     for (size_t i = 0; i < count; i++)
-        index_unreserve(log->setup.index, ops[i].reserved);
+        index_unreserve(log->setup.index, ops[i].reserved, ops[i].hash);
+}
+
+void log_rotate(struct log *log)
+{
+    struct mako_error err;
+    struct log_op op = {.err = &err};
+
+    log_apply(log, &op, 1);
+}
+
+uint64_t log_last(struct log *log)
+{
+    return atomic_load(&log->last);
 }
 
 void log_count(struct log *log, uint64_t *flushes, uint64_t *records)

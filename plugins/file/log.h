@@ -13,7 +13,7 @@
 /* One save or removal; lives with its caller until log_apply() returns. */
 struct log_op {
     /* For the caller to set; the rest zero. */
-    uint8_t type;  /* enum format_type */
+    uint8_t type;  /* enum format_type; 0: nothing but to seal the active segment */
     bool if_newer; /* MAKO_STALE where a higher sequence is stored */
     struct mako_str stream;
     uint64_t hash; /* of the id */
@@ -47,18 +47,28 @@ struct log_setup {
     uint64_t segment_size;
     bool flush; /* or stop at what outlives the process */
     struct log_start start;
+    /* Called where a segment was sealed, or where there was no space; may be called
+     * inside any log_apply() or log_free(), and does not block. */
+    void (*notify)(void *arg);
+    void *notify_arg;
 };
 
 struct log;
 
 /* NULL: no memory. */
 struct log *log_new(const struct log_setup *setup);
-/* Nothing is in flight any more.  NULL is fine. */
+/* Seals the active segment.  Nothing is in flight any more.  NULL is fine. */
 void log_free(struct log *log);
 
 /* Carry out count operations, in order; their statuses tell.  As durable as the log
  * is on return.  Any thread. */
 void log_apply(struct log *log, struct log_op *ops, size_t count);
+
+/* Seal the active segment; the next save begins another. */
+void log_rotate(struct log *log);
+
+/* The log number of the last record that was written. */
+uint64_t log_last(struct log *log);
 
 /* Batches flushed and records written since opening. */
 void log_count(struct log *log, uint64_t *flushes, uint64_t *records);

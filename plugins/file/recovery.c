@@ -1,32 +1,26 @@
-/* plugins/file/recovery.c - reading a directory of segments after whatever happened.
+/* plugins/file/recovery.c - reading what a directory's segments hold, after whatever
+ * happened.
  *
- * First the headers: they say which segments count, and how far.  Then the records, in
- * any order of segments: the highest log number of a stream wins. */
+ * The survey says which files count, and how far.  Sealed ones have index files; the
+ * others are read record by record, in any order and by several threads: the highest log
+ * number of a stream wins. */
 #include "recovery.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "io.h"
+#include "reader.h"
+#include "survey.h"
 
-#define WINDOW (1024u * 1024u) /* bytes of a segment at hand at once */
-#define SECTOR 512u            /* what a disk writes whole or not at all */
-
-/* A file with a segment's name. */
-struct found {
-    uint64_t number, size;
-    struct format_header header;
-    bool good;                /* header is */
-    bool counts;              /* good, and not left behind by a beginning that failed */
-    bool last;                /* no other counts after it */
-    uint64_t limit;           /* records end here at the latest */
-    struct format_tail bound; /* what the next segment says of it; else zero */
-};
+#define SECTOR      512u /* what a disk writes whole or not at all */
+#define THREADS_MAX 8
+#define LOOKS       50 /* a millisecond apart, while another process writes */
 
 /* A record that was perhaps never written whole; see settle_doubts(). */
 struct doubt {
@@ -36,282 +30,45 @@ struct doubt {
     char stream[]; /* else the id */
 };
 
-struct survey {
+/* All of the reading. */
+struct recovery {
     const struct recovery_setup *setup;
-    struct mako_error *err;
-    struct found *files;
-    size_t count, room;
-    unsigned char *window; /* for the scans, one after the other */
+    struct survey survey;
+    struct segment **segments; /* of the survey's files; NULL: does not count */
+    _Atomic size_t next;       /* file to be read */
+    pthread_mutex_t lock;      /* of what follows */
+    int status;                /* of the first failure */
+    struct mako_error *err;    /* and its text */
+    _Atomic bool vanished;
     struct doubt *lost; /* records that were acknowledged, but have no frame any more */
+    struct format_tail tail; /* the end of the last segment */
 };
 
 /* One segment being read. */
 struct scan {
+    struct recovery *recovery;
     const struct recovery_setup *setup;
     struct mako_error *err;
     char name[SEGMENT_NAME];
     struct segment *segment;
-    int fd;
-    unsigned char *window; /* WINDOW bytes, of which have stand in the file at from */
-    uint64_t from, have;
+    struct reader reader;
     const struct found *file;
-    uint64_t limit, acknowledged;
+    uint64_t acknowledged;
     uint64_t length; /* end of the last record that counts */
     uint64_t gap;    /* the first record that was cut short, or bad stretch, behind
                       * what was acknowledged; UINT64_MAX: none */
     uint64_t last;   /* log number of the last good frame */
     struct format_recent recent;
     struct doubt *doubts;
+    bool clean; /* nothing was found wrong */
 };
 
-/* ---- words ---------------------------------------------------------------------- */
-
-__attribute__((format(printf, 4, 5))) static void say(const struct recovery_setup *setup,
-                                                      int level, const char *name,
-                                                      const char *format, ...)
+static int scan_failed(const struct scan *scan, int error)
 {
-    char text[512];
-    va_list args;
-    int at = snprintf(text, sizeof text, "%s/%s: ", setup->segments->path, name);
-
-    if (at < 0 || (size_t)at >= sizeof text)
-        at = 0;
-    va_start(args, format);
-    (void)vsnprintf(text + at, sizeof text - (size_t)at, format, args);
-    va_end(args);
-    setup->host->log(setup->host, level, text);
-}
-
-static int failed(const struct recovery_setup *setup, const char *name, int error,
-                  struct mako_error *err)
-{
-    return mako_fail(err, error == ENOMEM ? MAKO_E_NOMEM : MAKO_E_IO, "%s/%s: %s",
-                     setup->segments->path, name, strerror(error));
-}
-
-/* ---- which segments count ------------------------------------------------------- */
-
-static int add_file(struct survey *survey, uint64_t number)
-{
-    if (survey->count == survey->room) {
-        size_t room = survey->room == 0 ? 64 : survey->room * 2;
-        struct found *files = realloc(survey->files, room * sizeof *files);
-
-        if (files == NULL)
-            return ENOMEM;
-        survey->files = files;
-        survey->room = room;
-    }
-    survey->files[survey->count++] = (struct found){.number = number};
-    return 0;
-}
-
-static int by_number(const void *left, const void *right)
-{
-    const struct found *a = left, *b = right;
-
-    return (a->number > b->number) - (a->number < b->number);
-}
-
-static int read_names(struct survey *survey, DIR *dir)
-{
-    int error = 0;
-
-    while (error == 0) {
-        const struct dirent *entry;
-        uint64_t number;
-
-        errno = 0;
-        entry = readdir(dir);
-        if (entry == NULL)
-            return errno;
-        if (segment_named(entry->d_name, &number))
-            error = add_file(survey, number);
-    }
-    return error;
-}
-
-static int list_files(struct survey *survey)
-{
-    DIR *dir = NULL;
-    int fd,
-        error = io_open(survey->setup->segments->dir, ".", O_RDONLY | O_DIRECTORY, &fd);
-
-    if (error == 0) {
-        dir = fdopendir(fd);
-        if (dir == NULL) {
-            error = errno;
-            io_close(fd);
-        } else {
-            error = read_names(survey, dir);
-            (void)closedir(dir);
-        }
-    }
-    if (error != 0)
-        return failed(survey->setup, ".", error, survey->err);
-    if (survey->count != 0)
-        qsort(survey->files, survey->count, sizeof *survey->files, by_number);
-    return MAKO_OK;
-}
-
-/* What a file's first block says. */
-static int judge_header(struct survey *survey, struct found *file, const char *name,
-                        const unsigned char *block)
-{
-    uint32_t version = FORMAT_VERSION;
-    enum format_verdict verdict = format_header_read(block, &file->header, &version);
-
-    if (verdict == FORMAT_UNKNOWN)
-        return mako_fail(survey->err, MAKO_E_UNSUPPORTED,
-                         "%s/%s: format version %" PRIu32
-                         ", this plugin reads version %u",
-                         survey->setup->segments->path, name, version, FORMAT_VERSION);
-    if (verdict == FORMAT_BAD)
-        return MAKO_OK;
-    if (file->header.kind != FORMAT_KIND_LOG)
-        return mako_fail(survey->err, MAKO_E_UNSUPPORTED,
-                         "%s/%s: a segment of kind %" PRIu32 ", of a newer version",
-                         survey->setup->segments->path, name, file->header.kind);
-    file->good = file->header.number == file->number;
-    if (!file->good)
-        say(survey->setup, MAKO_LOG_WARN, name,
-            "is a copy of segment %016" PRIx64 " under another name; ignored",
-            file->header.number);
-    return MAKO_OK;
-}
-
-static int read_header(struct survey *survey, struct found *file)
-{
-    unsigned char block[FORMAT_HEADER] = {0};
-    char name[SEGMENT_NAME];
-    size_t got;
-    int fd, error;
-
-    segment_name(file->number, name);
-    error = io_open(survey->setup->segments->dir, name, O_RDONLY, &fd);
-    if (error != 0)
-        return failed(survey->setup, name, error, survey->err);
-    error = io_size(fd, &file->size);
-    if (error == 0)
-        error = io_read(fd, block, sizeof block, 0, &got);
-    io_close(fd);
-    if (error != 0)
-        return failed(survey->setup, name, error, survey->err);
-    file->limit = file->size;
-    return judge_header(survey, file, name, block);
-}
-
-/* Take over what the next segment says of this one. */
-static void apply_bound(const struct survey *survey, struct found *file,
-                        const struct format_tail *bound)
-{
-    char name[SEGMENT_NAME];
-
-    if (bound->number != file->number || bound->id != file->header.id)
-        return;
-    file->bound = *bound;
-    if (bound->length <= file->limit) {
-        file->limit = bound->length;
-        return;
-    }
-    segment_name(file->number, name);
-    say(survey->setup, MAKO_LOG_WARN, name,
-        "damaged: has %" PRIu64 " bytes, but %" PRIu64 " were written", file->size,
-        bound->length);
-}
-
-/* The newest file, without a header.  It will be left out for good. */
-static void report_headless(const struct survey *survey, const struct found *file)
-{
-    char name[SEGMENT_NAME];
-
-    segment_name(file->number, name);
-    say(survey->setup, file->size > FORMAT_HEADER ? MAKO_LOG_WARN : MAKO_LOG_INFO, name,
-        "has no header that can be read: never begun, or damaged; ignored");
-}
-
-/* A segment whose header cannot be read, or that is not there. */
-static void report_lost(const struct survey *survey, uint64_t number, const char *how)
-{
-    char name[SEGMENT_NAME];
-
-    segment_name(number, name);
-    say(survey->setup, MAKO_LOG_WARN, name,
-        "%s; its snapshots are lost, and older or removed ones may show in their place",
-        how);
-}
-
-/* From the last segment down: each names the one before it, and what stands between
- * the two is a beginning in which nothing was acknowledged. */
-static void link_files(struct survey *survey)
-{
-    struct format_tail before = {.number = UINT64_MAX};
-    bool linked = true;
-
-    for (size_t i = survey->count; i-- > 0;) {
-        struct found *file = &survey->files[i];
-
-        if (file->number > before.number)
-            continue;
-        if (file->number < before.number && !linked)
-            report_lost(survey, before.number, "missing");
-        linked = true;
-        if (!file->good) {
-            if (before.number != UINT64_MAX)
-                report_lost(survey, file->number, "the header is damaged");
-            else
-                report_headless(survey, file);
-            continue;
-        }
-        file->counts = true;
-        file->last = before.number == UINT64_MAX;
-        apply_bound(survey, file, &before);
-        before = file->header.before;
-        linked = before.number == 0;
-    }
-    if (!linked)
-        report_lost(survey, before.number, "missing");
-}
-
-static int take_survey(struct survey *survey)
-{
-    int status = list_files(survey);
-
-    for (size_t i = 0; status == MAKO_OK && i < survey->count; i++)
-        status = read_header(survey, &survey->files[i]);
-    if (status == MAKO_OK)
-        link_files(survey);
-    return status;
+    return survey_failed(scan->setup, scan->name, error, scan->err);
 }
 
 /* ---- reading one segment -------------------------------------------------------- */
-
-/* Up to want bytes at offset, *got of them; NULL on a read error. */
-static const unsigned char *view(struct scan *scan, uint64_t offset, size_t want,
-                                 size_t *got)
-{
-    uint64_t left = offset < scan->limit ? scan->limit - offset : 0;
-    size_t have;
-    int error;
-
-    if (want > left)
-        want = (size_t)left;
-    if (offset < scan->from || offset + want > scan->from + scan->have) {
-        size_t ask = left < WINDOW ? (size_t)left : WINDOW;
-
-        error = io_read(scan->fd, scan->window, ask, offset, &have);
-        if (error != 0) {
-            (void)failed(scan->setup, scan->name, error, scan->err);
-            return NULL;
-        }
-        scan->from = offset;
-        scan->have = have;
-        if (want > have)
-            want = have;
-    }
-    *got = want;
-    return scan->window + (offset - scan->from);
-}
 
 static bool all_zero(const unsigned char *bytes, size_t len)
 {
@@ -321,72 +78,32 @@ static bool all_zero(const unsigned char *bytes, size_t len)
     return true;
 }
 
-/* Whether [from, to) is all there, and the checksum of it.  Negative: a status. */
-static int hash_short(struct scan *scan, uint64_t from, uint64_t to, uint64_t *hash)
-{
-    size_t len = (size_t)(to - from), got = 0;
-    const unsigned char *bytes = view(scan, from, len, &got);
-
-    if (bytes == NULL)
-        return MAKO_E_IO;
-    *hash = format_hash(bytes, got);
-    return got == len;
-}
-
-/* Likewise for what is longer than the window. */
-static int hash_long(struct scan *scan, uint64_t from, uint64_t to, uint64_t *hash)
-{
-    XXH3_state_t *state = XXH3_createState();
-    bool whole = true;
-
-    if (state == NULL || XXH3_64bits_reset(state) != XXH_OK) {
-        (void)XXH3_freeState(state);
-        return failed(scan->setup, scan->name, ENOMEM, scan->err);
-    }
-    while (from < to && whole) {
-        size_t want = to - from < WINDOW ? (size_t)(to - from) : WINDOW, got = 0;
-        const unsigned char *bytes = view(scan, from, want, &got);
-
-        if (bytes == NULL) {
-            (void)XXH3_freeState(state);
-            return MAKO_E_IO;
-        }
-        (void)XXH3_64bits_update(state, bytes, got);
-        from += got;
-        whole = got == want;
-    }
-    *hash = XXH3_64bits_digest(state);
-    (void)XXH3_freeState(state);
-    return whole;
-}
-
 /* Whether a sector of [from, to) was never written: it lies beyond the end, or reads
- * as zeros.  A bit that went bad later does not look like that.  Negative: a status. */
-static int unwritten(struct scan *scan, uint64_t from, uint64_t to)
+ * as zeros.  A bit that went bad later does not look like that. */
+static int unwritten(struct scan *scan, uint64_t from, uint64_t to, bool *is)
 {
     uint64_t sector = from - from % SECTOR;
+    int error = 0;
 
-    if (to > scan->limit)
-        return true;
-    for (; sector < to; sector += SECTOR) {
+    *is = to > scan->reader.limit;
+    for (; sector < to && !*is && error == 0; sector += SECTOR) {
+        const unsigned char *bytes;
         size_t got = 0;
-        const unsigned char *bytes = view(scan, sector, SECTOR, &got);
 
-        if (bytes == NULL)
-            return MAKO_E_IO;
-        if (all_zero(bytes, got))
-            return true;
+        error = reader_view(&scan->reader, sector, SECTOR, &got, &bytes);
+        *is = error == 0 && all_zero(bytes, got);
     }
-    return false;
+    return error;
 }
 
 static void report_damaged(const struct scan *scan, const char *stream,
                            const struct place *place)
 {
-    say(scan->setup, MAKO_LOG_WARN, scan->name,
-        "damaged: the record at offset %" PRIu64 ", of stream %.*s, sequence %" PRIu64,
-        place->offset, (int)(place->stream_len < 200 ? place->stream_len : 200), stream,
-        place->meta.seq);
+    survey_say(scan->setup, MAKO_LOG_WARN, scan->name,
+               "damaged: the record at offset %" PRIu64
+               ", of stream %.*s, sequence %" PRIu64,
+               place->offset, (int)(place->stream_len < 200 ? place->stream_len : 200),
+               stream, place->meta.seq);
 }
 
 /* Into the index, if it is the latest. */
@@ -394,11 +111,19 @@ static int apply(struct scan *scan, const char *stream, const struct place *plac
 {
     struct mako_str id = {.ptr = stream, .len = place->stream_len};
 
-    if (place->damaged)
-        report_damaged(scan, stream, place);
+    if (place->removed)
+        (void)atomic_fetch_add(&scan->segment->tombs, format_record_size(id.len, 0));
     if (!index_recover(scan->setup->index, id, format_hash(stream, id.len), place))
-        return failed(scan->setup, scan->name, ENOMEM, scan->err);
+        return scan_failed(scan, ENOMEM);
     return MAKO_OK;
+}
+
+/* A record that was acknowledged, and is damaged. */
+static int apply_damaged(struct scan *scan, const char *stream, const struct place *place)
+{
+    scan->clean = false;
+    report_damaged(scan, stream, place);
+    return apply(scan, stream, place);
 }
 
 static int add_doubt(struct scan *scan, const struct place *place, const char *stream,
@@ -408,7 +133,7 @@ static int add_doubt(struct scan *scan, const struct place *place, const char *s
     struct doubt *doubt = malloc(sizeof *doubt + len);
 
     if (doubt == NULL)
-        return failed(scan->setup, scan->name, ENOMEM, scan->err);
+        return scan_failed(scan, ENOMEM);
     doubt->place = *place;
     doubt->lost = lost;
     if (len != 0)
@@ -437,27 +162,52 @@ static int add_lost(struct scan *scan, uint64_t offset, uint64_t number,
     return status;
 }
 
+/* While a writer is at work what is read may be half of what it writes: look again.
+ * Returns whether there is reason to. */
+static bool look_again(struct scan *scan, int *tries)
+{
+    struct timespec pause = {.tv_nsec = 1000000};
+
+    if (!scan->setup->read_only || !scan->file->last || ++*tries > LOOKS)
+        return false;
+    (void)nanosleep(&pause, NULL);
+    scan->reader.have = 0;
+    return true;
+}
+
+/* Whether a save's payload is good. */
+static int check_payload(struct scan *scan, uint64_t from,
+                         const struct format_frame *frame, bool *good)
+{
+    uint64_t hash = 0;
+    bool whole = false;
+    int tries = 0, error;
+
+    do {
+        error = reader_hash(&scan->reader, from, from + frame->blob_len, &hash, &whole);
+        *good = whole && hash == frame->blob_xxh;
+    } while (error == 0 && !*good && look_again(scan, &tries));
+    return error;
+}
+
 /* A save whose frame is good: is its payload?  *kept tells whether it counts for sure. */
 static int take_save(struct scan *scan, const char *stream, struct place *place,
                      const struct format_frame *frame, bool *kept)
 {
     uint64_t from = place->offset + format_head_size(frame->stream_len);
-    uint64_t to = from + frame->blob_len, hash = 0;
-    int whole = frame->blob_len <= WINDOW ? hash_short(scan, from, to, &hash)
-                                          : hash_long(scan, from, to, &hash);
-    int torn;
+    bool good = false, torn = false;
+    int error = check_payload(scan, from, frame, &good);
 
     *kept = true;
-    if (whole < 0)
-        return whole;
-    if (whole && hash == frame->blob_xxh)
+    if (error == 0 && !good)
+        error = unwritten(scan, from, from + frame->blob_len, &torn);
+    if (error != 0)
+        return scan_failed(scan, error);
+    if (good)
         return apply(scan, stream, place);
-    torn = unwritten(scan, from, to);
-    if (torn < 0)
-        return torn;
     place->damaged = true;
     if (!torn)
-        return apply(scan, stream, place);
+        return apply_damaged(scan, stream, place);
     *kept = false;
     return add_doubt(scan, place, stream, 0);
 }
@@ -471,135 +221,105 @@ static int take_record(struct scan *scan, uint64_t offset, const char *stream,
                           .meta = frame->meta,
                           .blob_len = (uint32_t)frame->blob_len,
                           .stream_len = frame->stream_len,
+                          .damaged = frame->type == FORMAT_DAMAGED,
                           .removed = frame->type == FORMAT_REMOVAL};
     bool kept = true;
     int status;
 
-    if (frame->type != FORMAT_SAVE && frame->type != FORMAT_REMOVAL)
+    if (frame->type < FORMAT_SAVE || frame->type > FORMAT_DAMAGED)
         return mako_fail(
             scan->err, MAKO_E_UNSUPPORTED,
             "%s/%s: a record of type %u at offset %" PRIu64 ", of a newer version",
             scan->setup->segments->path, scan->name, (unsigned)frame->type, offset);
     if (frame->acknowledged > scan->acknowledged)
         scan->acknowledged = frame->acknowledged;
+    if (place.damaged)
+        report_damaged(scan, stream, &place);
     scan->last = frame->number;
     scan->recent = (struct format_recent){
         .streams = {format_hash(stream, frame->stream_len), frame->before.streams[0]}};
-    status = place.removed ? apply(scan, stream, &place)
-                           : take_save(scan, stream, &place, frame, &kept);
+    status = frame->type != FORMAT_SAVE ? apply(scan, stream, &place)
+                                        : take_save(scan, stream, &place, frame, &kept);
     if (kept) {
         scan->length = offset + format_record_size(frame->stream_len, frame->blob_len);
-        if (scan->length > scan->limit)
-            scan->length = scan->limit; /* only padding was cut off */
+        if (scan->length > scan->reader.limit)
+            scan->length = scan->reader.limit; /* only padding was cut off */
     }
     return status;
 }
 
-/* The next record at or behind *offset.  MAKO_NOT_FOUND: none follows. */
-static int next_record(struct scan *scan, uint64_t *offset, struct format_frame *frame,
-                       char stream[FORMAT_STREAM])
+/* Whether anything at all stands from there to the end. */
+static int written(struct scan *scan, uint64_t from, bool *is)
 {
-    uint64_t at = *offset;
+    int error = 0;
 
-    for (; at + FORMAT_FRAME <= scan->limit; at += FORMAT_ALIGN) {
+    *is = false;
+    while (from < scan->reader.limit && !*is && error == 0) {
+        const unsigned char *bytes;
         size_t got = 0;
-        const unsigned char *head = view(scan, at, FORMAT_FRAME, &got);
 
-        if (head == NULL)
-            return MAKO_E_IO;
-        if (got < FORMAT_FRAME)
+        error = reader_view(&scan->reader, from, READER_WINDOW, &got, &bytes);
+        if (error != 0 || got == 0)
             break;
-        if (!format_frame_begins(head))
-            continue;
-        head = view(scan, at, FORMAT_FRAME + FORMAT_STREAM, &got);
-        if (head == NULL)
-            return MAKO_E_IO;
-        if (format_frame_read(head, got, scan->segment->header.id, at, frame)) {
-            memcpy(stream, head + FORMAT_FRAME, frame->stream_len);
-            *offset = at;
-            return MAKO_OK;
-        }
-    }
-    return MAKO_NOT_FOUND;
-}
-
-/* Whether [from, to) holds anything at all.  Negative: a status. */
-static int written(struct scan *scan, uint64_t from, uint64_t to)
-{
-    while (from < to) {
-        size_t got = 0;
-        const unsigned char *bytes =
-            view(scan, from, to - from < WINDOW ? (size_t)(to - from) : WINDOW, &got);
-
-        if (bytes == NULL)
-            return MAKO_E_IO;
-        if (got == 0)
-            break;
-        if (!all_zero(bytes, got))
-            return true;
+        *is = !all_zero(bytes, got);
         from += got;
     }
-    return false;
+    return error;
 }
 
 /* What follows the last record: a torn tail, unless it was acknowledged once. */
 static int judge_tail(struct scan *scan, uint64_t from)
 {
-    int found;
+    bool found;
+    int error;
 
     if (from < scan->acknowledged) {
-        say(scan->setup, MAKO_LOG_WARN, scan->name,
-            "damaged: offsets %" PRIu64 " to %" PRIu64 "; the streams in it are unknown",
-            from, scan->acknowledged);
+        scan->clean = false;
+        survey_say(scan->setup, MAKO_LOG_WARN, scan->name,
+                   "damaged: offsets %" PRIu64 " to %" PRIu64
+                   "; the streams in it are unknown",
+                   from, scan->acknowledged);
         return add_lost(scan, from, scan->file->bound.last, &scan->file->bound.recent);
     }
-    found = written(scan, from, scan->limit);
-    if (found < 0)
-        return found;
+    error = written(scan, from, &found);
+    if (error != 0)
+        return scan_failed(scan, error);
     if (found)
-        say(scan->setup, MAKO_LOG_INFO, scan->name,
-            "a write that was cut short at offset %" PRIu64 " is ignored", from);
+        survey_say(scan->setup, MAKO_LOG_INFO, scan->name,
+                   "a write that was cut short at offset %" PRIu64 " is ignored", from);
     return MAKO_OK;
 }
 
 /* Now that it is known how far the segment was acknowledged: what stands before that
  * was whole once, and is damaged; the rest never was, and does not count.  After a
  * failure it only frees. */
-static int settle_doubts(struct scan *scan, struct survey *survey, int status)
+static int settle_doubts(struct scan *scan, int status)
 {
+    struct recovery *recovery = scan->recovery;
+
     while (scan->doubts != NULL) {
         struct doubt *doubt = scan->doubts;
         bool counts = doubt->place.offset < scan->acknowledged && status == MAKO_OK;
 
         scan->doubts = doubt->next;
         if (counts && doubt->lost != 0) {
-            doubt->next = survey->lost;
-            survey->lost = doubt;
+            (void)pthread_mutex_lock(&recovery->lock);
+            doubt->next = recovery->lost;
+            recovery->lost = doubt;
+            (void)pthread_mutex_unlock(&recovery->lock);
             continue;
         }
         if (!counts && doubt->place.offset < scan->gap)
             scan->gap = doubt->place.offset;
         if (counts)
-            status = apply(scan, doubt->stream, &doubt->place);
+            status = apply_damaged(scan, doubt->stream, &doubt->place);
         else if (status == MAKO_OK && doubt->lost == 0)
-            say(scan->setup, MAKO_LOG_INFO, scan->name,
-                "a record that was cut short at offset %" PRIu64 " is ignored",
-                doubt->place.offset);
+            survey_say(scan->setup, MAKO_LOG_INFO, scan->name,
+                       "a record that was cut short at offset %" PRIu64 " is ignored",
+                       doubt->place.offset);
         free(doubt);
     }
     return status;
-}
-
-/* Every segment has been read: what the lost records replaced must not show. */
-static void apply_lost(struct survey *survey)
-{
-    while (survey->lost != NULL) {
-        struct doubt *doubt = survey->lost;
-
-        index_recover_lost(survey->setup->index, doubt->lost, &doubt->place);
-        survey->lost = doubt->next;
-        free(doubt);
-    }
 }
 
 /* The bytes between from and offset, where the record of frame stands, are no records. */
@@ -608,10 +328,26 @@ static int skip_damage(struct scan *scan, uint64_t from, uint64_t offset,
 {
     if (from == offset)
         return MAKO_OK;
-    say(scan->setup, MAKO_LOG_WARN, scan->name,
-        "damaged: offsets %" PRIu64 " to %" PRIu64 "; the streams in it are unknown",
-        from, offset);
+    scan->clean = false;
+    survey_say(scan->setup, MAKO_LOG_WARN, scan->name,
+               "damaged: offsets %" PRIu64 " to %" PRIu64
+               "; the streams in it are unknown",
+               from, offset);
     return add_lost(scan, from, frame->number - 1, &frame->before);
+}
+
+/* The next record at or behind *offset; *found: there is one. */
+static int next_record(struct scan *scan, uint64_t *offset, struct format_frame *frame,
+                       char stream[FORMAT_STREAM], bool *found)
+{
+    uint64_t from = *offset;
+    int tries = 0, error;
+
+    do {
+        *offset = from;
+        error = reader_next(&scan->reader, offset, frame, stream, found);
+    } while (error == 0 && *found && *offset != from && look_again(scan, &tries));
+    return error != 0 ? scan_failed(scan, error) : MAKO_OK;
 }
 
 static int scan_records(struct scan *scan)
@@ -619,13 +355,14 @@ static int scan_records(struct scan *scan)
     uint64_t offset = FORMAT_HEADER;
     struct format_frame frame;
     char stream[FORMAT_STREAM];
+    bool found;
     int status;
 
     for (;;) {
         uint64_t from = offset;
 
-        status = next_record(scan, &offset, &frame, stream);
-        if (status == MAKO_NOT_FOUND)
+        status = next_record(scan, &offset, &frame, stream, &found);
+        if (status == MAKO_OK && !found)
             return judge_tail(scan, from);
         if (status == MAKO_OK)
             status = skip_damage(scan, from, offset, &frame);
@@ -637,21 +374,6 @@ static int scan_records(struct scan *scan)
     }
 }
 
-/* What is found must count for sure: on the medium, and not only in the page cache,
- * which after a failed flush shows data that never reached the medium. */
-static int make_durable(const struct scan *scan, const struct found *file)
-{
-    int error = 0;
-
-    if (!scan->setup->flush ||
-        (!file->last && file->header.durability >= MAKO_DURABLE_POWER))
-        return 0;
-    error = io_flush(scan->fd);
-    if (error == 0 && file->header.durability >= MAKO_DURABLE_POWER)
-        io_forget(scan->fd);
-    return error;
-}
-
 /* What was found whole counts from now on as what was acknowledged does. */
 static uint64_t known_whole(const struct scan *scan)
 {
@@ -660,60 +382,258 @@ static uint64_t known_whole(const struct scan *scan)
     return to > scan->acknowledged ? to : scan->acknowledged;
 }
 
-static int scan_file(struct survey *survey, const struct found *file,
-                     struct format_tail *tail)
+/* Read the segment's own records. */
+static int read_records(struct scan *scan, struct format_tail *tail)
 {
-    struct scan scan = {.setup = survey->setup,
-                        .err = survey->err,
-                        .window = survey->window,
-                        .limit = file->limit,
+    int status;
+
+    scan->reader.window = malloc(READER_WINDOW);
+    if (scan->reader.window == NULL)
+        return scan_failed(scan, ENOMEM);
+    status = settle_doubts(scan, scan_records(scan));
+    free(scan->reader.window);
+    if (status != MAKO_OK)
+        return status;
+    if (!scan->clean)
+        atomic_store(&scan->segment->spoiled, true);
+    *tail = (struct format_tail){.number = scan->file->header.number,
+                                 .id = scan->file->header.id,
+                                 .length = scan->length,
+                                 .acknowledged = known_whole(scan),
+                                 .last = scan->last,
+                                 .recent = scan->recent};
+    return MAKO_OK;
+}
+
+/* ---- one segment, by its index file ------------------------------------------------ */
+
+/* Whether the index file speaks of this very segment, as its other witnesses know it. */
+static bool fits(const struct found *file, const struct format_listing *head)
+{
+    return head->number == file->header.number && head->low == file->header.low &&
+           head->generation == file->header.generation &&
+           (file->bound.number == 0 || file->bound.length == head->end.length);
+}
+
+static int take_entry(void *arg, const struct format_frame *frame, uint64_t offset,
+                      const char *stream)
+{
+    struct scan *scan = arg;
+    struct place place = {.segment = scan->segment,
+                          .number = frame->number,
+                          .offset = offset,
+                          .meta = frame->meta,
+                          .blob_len = (uint32_t)frame->blob_len,
+                          .stream_len = frame->stream_len,
+                          .removed = frame->type == FORMAT_REMOVAL};
+    uint64_t end =
+        offset + format_head_size(frame->stream_len) + frame->blob_len; /* no padding */
+
+    if (frame->type == FORMAT_DAMAGED)
+        report_damaged(scan, stream, &place);
+    else if (scan->file->lost || (end > scan->file->size && !place.removed))
+        scan->clean = false;
+    place.damaged = frame->type == FORMAT_DAMAGED || scan->file->lost ||
+                    (end > scan->file->size && !place.removed);
+    return apply(scan, stream, &place);
+}
+
+static int take_listing(struct scan *scan, const struct listing *listing,
+                        struct format_tail *tail)
+{
+    int status = listing_each(listing, take_entry, scan);
+
+    if (!scan->clean && !scan->file->lost && scan->file->bound.number == 0)
+        survey_say(scan->setup, MAKO_LOG_WARN, scan->name,
+                   "damaged: has %" PRIu64 " bytes, but %" PRIu64 " were written",
+                   scan->file->size, listing->head.end.length);
+    if (status == EILSEQ)
+        return scan_failed(scan, status);
+    if (status == MAKO_OK) {
+        *tail = listing->head.end;
+        atomic_store(&scan->segment->indexed, true);
+        if (!scan->clean)
+            atomic_store(&scan->segment->spoiled, true);
+    }
+    return status;
+}
+
+/* ---- all of them ------------------------------------------------------------------- */
+
+/* What is found must count for sure: on the medium, and, where the segment itself is
+ * read, not only in the page cache, which after a failed flush shows data that never
+ * reached the medium. */
+static int make_durable(const struct scan *scan, bool listed)
+{
+    bool power = scan->file->header.durability >= MAKO_DURABLE_POWER;
+    int error;
+
+    if (!scan->setup->flush || scan->setup->read_only ||
+        (power && (listed || !scan->file->last)))
+        return 0;
+    error = io_flush(scan->reader.fd);
+    if (error == 0 && power)
+        io_forget(scan->reader.fd);
+    return error;
+}
+
+static int read_segment(struct scan *scan, struct format_tail *tail)
+{
+    struct listing listing = {.entries = NULL};
+    int error = listing_read(scan->setup->segments, scan->file->header.id, &listing);
+    bool listed = error == 0 && fits(scan->file, &listing.head);
+    int status;
+
+    if (error != ENOMEM)
+        error = make_durable(scan, listed);
+    if (error != 0)
+        status = scan_failed(scan, error);
+    else
+        status = listed ? take_listing(scan, &listing, tail) : read_records(scan, tail);
+    listing_free(&listing);
+    return status;
+}
+
+/* Everything of one file. */
+static int scan_file(struct recovery *recovery, size_t which, struct mako_error *err)
+{
+    const struct found *file = &recovery->survey.files[which];
+    struct scan scan = {.recovery = recovery,
+                        .setup = recovery->setup,
+                        .err = err,
                         .file = file,
+                        .segment = recovery->segments[which],
+                        .reader = {.fd = -1, .id = file->header.id, .limit = file->limit},
                         .acknowledged = file->bound.acknowledged,
                         .last = file->header.first - 1,
                         .length = FORMAT_HEADER,
                         .gap = UINT64_MAX,
-                        .fd = -1};
-    struct segments *segments = survey->setup->segments;
-    int error, status;
+                        .clean = true};
+    struct format_tail tail = {.number = 0};
+    int status, error = 0;
 
-    segment_name(file->number, scan.name);
-    scan.segment = segments_add(segments, &file->header, FORMAT_HEADER);
-    error = scan.segment == NULL ? ENOMEM
-                                 : io_open(segments->dir, scan.name, O_RDONLY, &scan.fd);
-    if (error == 0)
-        error = make_durable(&scan, file);
-    status = error != 0 ? failed(survey->setup, scan.name, error, survey->err)
-                        : scan_records(&scan);
-    status = settle_doubts(&scan, survey, status);
-    io_close(scan.fd);
+    segment_name(&file->name, scan.name);
+    if (!file->lost)
+        error =
+            io_open(recovery->setup->segments->dir, scan.name, O_RDONLY, &scan.reader.fd);
+    if (error == ENOENT && recovery->setup->read_only) {
+        recovery->vanished = true; /* set by any thread, read after all have ended */
+        return MAKO_OK;
+    }
+    if (error != 0)
+        status = scan_failed(&scan, error);
+    else if (file->lost)
+        status = take_listing(&scan, &file->listing, &tail);
+    else
+        status = read_segment(&scan, &tail);
+    io_close(scan.reader.fd);
     if (status != MAKO_OK)
         return status;
-    atomic_store(&scan.segment->length, scan.length);
-    *tail = (struct format_tail){.number = file->number,
-                                 .id = file->header.id,
-                                 .length = scan.length,
-                                 .acknowledged = known_whole(&scan),
-                                 .last = scan.last,
-                                 .recent = scan.recent};
+    atomic_store(&scan.segment->length, tail.length);
+    if (file->last)
+        recovery->tail = tail;
     return MAKO_OK;
 }
 
-/* ---- all of them ---------------------------------------------------------------- */
-
-static int scan_files(struct survey *survey, struct format_tail *tail)
+static void *work(void *arg)
 {
+    struct recovery *recovery = arg;
+    struct mako_error err = {.text = ""};
     int status = MAKO_OK;
+    size_t which;
 
-    survey->window = malloc(WINDOW);
-    if (survey->window == NULL)
-        return failed(survey->setup, ".", ENOMEM, survey->err);
-    for (size_t i = 0; status == MAKO_OK && i < survey->count; i++)
-        if (survey->files[i].counts)
-            status = scan_file(survey, &survey->files[i], tail);
-    free(survey->window);
-    apply_lost(survey);
-    index_settle(survey->setup->index);
-    return status;
+    while (status == MAKO_OK &&
+           (which = atomic_fetch_add(&recovery->next, 1)) < recovery->survey.count)
+        if (recovery->segments[which] != NULL)
+            status = scan_file(recovery, which, &err);
+    if (status != MAKO_OK) {
+        atomic_store(&recovery->next, recovery->survey.count);
+        (void)pthread_mutex_lock(&recovery->lock);
+        if (recovery->status == MAKO_OK) {
+            recovery->status = status;
+            *recovery->err = err;
+        }
+        (void)pthread_mutex_unlock(&recovery->lock);
+    }
+    return NULL;
+}
+
+/* Share the files among as many threads as there are processors; one is this. */
+static void scan_files(struct recovery *recovery)
+{
+    pthread_t threads[THREADS_MAX];
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    size_t wanted = processors > THREADS_MAX ? THREADS_MAX : (size_t)processors;
+    size_t started = 0;
+
+    if (processors < 1 || wanted > recovery->survey.count)
+        wanted = recovery->survey.count;
+    while (started + 1 < wanted && io_thread(&threads[started], work, recovery) == 0)
+        started++;
+    (void)work(recovery);
+    while (started > 0)
+        (void)pthread_join(threads[--started], NULL);
+}
+
+/* Every segment has been read: what the lost records replaced must not show. */
+static void apply_lost(struct recovery *recovery)
+{
+    while (recovery->lost != NULL) {
+        struct doubt *doubt = recovery->lost;
+
+        index_recover_lost(recovery->setup->index, doubt->lost, &doubt->place);
+        recovery->lost = doubt->next;
+        free(doubt);
+    }
+}
+
+/* A place in the table for every file that counts, in their order. */
+static int add_segments(struct recovery *recovery)
+{
+    const struct survey *survey = &recovery->survey;
+    uint64_t streams = 0;
+
+    recovery->segments = calloc(survey->count + 1, sizeof(struct segment *));
+    if (recovery->segments == NULL)
+        return survey_failed(recovery->setup, ".", ENOMEM, survey->err);
+    for (size_t i = 0; i < survey->count; i++) {
+        struct segment *segment;
+
+        if (!survey->files[i].counts)
+            continue;
+        segment = segments_add(recovery->setup->segments, &survey->files[i].header,
+                               FORMAT_HEADER);
+        if (segment == NULL)
+            return survey_failed(recovery->setup, ".", ENOMEM, survey->err);
+        segment->lost = survey->files[i].lost;
+        atomic_store(&segment->sealed, true);
+        recovery->segments[i] = segment;
+        streams += listing_count(recovery->setup->segments, segment->header.id);
+    }
+    index_expect(recovery->setup->index, streams);
+    return MAKO_OK;
+}
+
+/* Since when bytes may have been dead is not known: since they were written. */
+static void date_deaths(struct recovery *recovery)
+{
+    struct timespec now;
+    int64_t age, now_ms;
+
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    now_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    for (size_t i = 0; i < recovery->survey.count; i++) {
+        struct segment *segment = recovery->segments[i];
+
+        if (segment == NULL)
+            continue;
+        age = now_ms - segment->header.created_ms;
+        if (age < 0)
+            age = 0;
+        atomic_store(&segment->died_ms, segment_dead(segment) != 0
+                                            ? segment_clock_ms() - age
+                                            : SEGMENT_ALL_LIVE);
+    }
 }
 
 /* The directory's entries must count for sure, too. */
@@ -721,46 +641,48 @@ static int flush_entries(const struct survey *survey)
 {
     int error = 0;
 
-    if (survey->setup->flush && survey->count != 0)
+    if (survey->setup->flush && !survey->setup->read_only && survey->count != 0)
         error = io_flush_dir(survey->setup->segments->dir);
-    return error == 0 ? MAKO_OK : failed(survey->setup, ".", error, survey->err);
+    return error == 0 ? MAKO_OK : survey_failed(survey->setup, ".", error, survey->err);
 }
 
-/* Numbers that no segment has had: see docs/file-format.md on why the files' own are
- * enough to know them. */
-static int find_start(const struct survey *survey, struct log_start *start)
+static int read_all(struct recovery *recovery)
 {
-    start->segment = start->opening = 1;
-    for (size_t i = 0; i < survey->count; i++) {
-        const struct found *file = &survey->files[i];
-        uint64_t opening = file->header.first >> FORMAT_OPENING_SHIFT;
+    int status = add_segments(recovery);
 
-        if (file->number >= start->segment)
-            start->segment = file->number + 1;
-        if (file->good && opening >= start->opening)
-            start->opening = opening + 1;
-    }
-    if (start->segment == 0 || start->opening >> (64 - FORMAT_OPENING_SHIFT) != 0)
-        return mako_fail(survey->err, MAKO_E_LIMIT, "%s: its numbers are used up",
-                         survey->setup->segments->path);
-    return MAKO_OK;
+    if (status != MAKO_OK)
+        return status;
+    scan_files(recovery);
+    apply_lost(recovery);
+    index_settle(recovery->setup->index);
+    date_deaths(recovery);
+    return recovery->status;
 }
 
-int recover(const struct recovery_setup *setup, struct log_start *start,
+int recover(const struct recovery_setup *setup, struct log_start *start, bool *vanished,
             struct mako_error *err)
 {
-    struct survey survey = {.setup = setup, .err = err};
+    struct recovery recovery = {
+        .setup = setup, .survey = {.setup = setup, .err = err}, .err = err};
     struct log_start found = {.segment = 0};
-    int status = take_survey(&survey);
+    int status = take_survey(&recovery.survey);
 
+    (void)pthread_mutex_init(&recovery.lock, NULL);
     if (status == MAKO_OK)
-        status = find_start(&survey, &found);
+        status = survey_start(&recovery.survey, &found);
     if (status == MAKO_OK)
-        status = flush_entries(&survey);
-    if (status == MAKO_OK)
-        status = scan_files(&survey, &found.before);
-    free(survey.files);
-    if (status == MAKO_OK)
+        status = flush_entries(&recovery.survey);
+    if (status == MAKO_OK && !survey_in_vain(&recovery.survey))
+        status = read_all(&recovery);
+    if (status == MAKO_OK) {
+        if (!setup->read_only)
+            survey_sweep(&recovery.survey);
+        found.before = recovery.tail;
         *start = found;
+        *vanished = recovery.vanished || recovery.survey.vanished;
+    }
+    free(recovery.segments);
+    survey_done(&recovery.survey);
+    (void)pthread_mutex_destroy(&recovery.lock);
     return status;
 }

@@ -7,10 +7,14 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "io.h"
 
-#define SEGMENT_OPEN 0x80000000u
+/* In holds, above the count. */
+#define OPEN         0x80000000u /* fd is valid */
+#define DROPPED      0x40000000u /* the last holder frees it */
+#define HOLDERS      0x3fffffffu
 #define OPEN_MAX_FDS 128u /* more only while so many are read at the same time */
 
 void segments_init(struct segments *segments, int dir, const char *path)
@@ -19,16 +23,48 @@ void segments_init(struct segments *segments, int dir, const char *path)
     (void)pthread_mutex_init(&segments->lock, NULL);
 }
 
+int64_t segment_clock_ms(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static struct segment *segment_new(struct segments *segments,
+                                   const struct format_header *header, uint64_t length)
+{
+    struct segment *segment = calloc(1, sizeof *segment);
+
+    if (segment == NULL)
+        return NULL;
+    segment->owner = segments;
+    segment->header = *header;
+    segment->fd = -1;
+    atomic_init(&segment->length, length);
+    atomic_init(&segment->died_ms, SEGMENT_ALL_LIVE);
+    return segment;
+}
+
+static void segment_free(struct segment *segment)
+{
+    if ((atomic_load(&segment->holds) & OPEN) != 0) {
+        io_close(segment->fd);
+        (void)atomic_fetch_sub(&segment->owner->open, 1);
+    }
+    io_unmap(atomic_load(&segment->map), segment->map_len);
+    free(segment);
+}
+
 void segments_done(struct segments *segments)
 {
-    for (size_t i = 0; i < segments->count; i++) {
-        if ((atomic_load(&segments->all[i]->pins) & SEGMENT_OPEN) != 0)
-            io_close(segments->all[i]->fd);
-        free(segments->all[i]);
-    }
+    for (size_t i = 0; i < segments->count; i++)
+        segment_free(segments->all[i]);
     free(segments->all);
     (void)pthread_mutex_destroy(&segments->lock);
 }
+
+/* ---- the table ------------------------------------------------------------------- */
 
 /* Room for one more; the caller holds the lock. */
 static bool make_room(struct segments *segments)
@@ -36,7 +72,7 @@ static bool make_room(struct segments *segments)
     size_t room = segments->room == 0 ? 16 : segments->room * 2;
     struct segment **all;
 
-    if (segments->count < segments->room)
+    if (segments->count + segments->prepared < segments->room)
         return true;
     all = realloc(segments->all, room * sizeof(struct segment *));
     if (all == NULL)
@@ -46,24 +82,54 @@ static bool make_room(struct segments *segments)
     return true;
 }
 
+/* Insert by number; there is room, and the caller holds the lock. */
+static void insert(struct segments *segments, struct segment *segment)
+{
+    size_t at = segments->count;
+
+    while (at > 0 && segments->all[at - 1]->header.number > segment->header.number)
+        at--;
+    memmove(segments->all + at + 1, segments->all + at,
+            (segments->count - at) * sizeof(struct segment *));
+    segments->all[at] = segment;
+    segments->count++;
+}
+
+/* Take segment out; the caller holds the lock. */
+static void take_out(struct segments *segments, const struct segment *segment)
+{
+    size_t at = 0;
+
+    while (segments->all[at] != segment)
+        at++;
+    segments->count--;
+    memmove(segments->all + at, segments->all + at + 1,
+            (segments->count - at) * sizeof(struct segment *));
+}
+
+/* No longer in the table: to be freed by its last holder. */
+static void let_go(struct segment *segment)
+{
+    segment_hold(segment);
+    (void)atomic_fetch_or(&segment->holds, DROPPED);
+    segment_release(segment);
+}
+
 struct segment *segments_add(struct segments *segments,
                              const struct format_header *header, uint64_t length)
 {
-    struct segment *segment = calloc(1, sizeof *segment);
+    struct segment *segment = segment_new(segments, header, length);
     bool added;
 
     if (segment == NULL)
         return NULL;
-    segment->header = *header;
-    segment->fd = -1;
-    atomic_init(&segment->length, length);
     (void)pthread_mutex_lock(&segments->lock);
     added = make_room(segments);
     if (added)
-        segments->all[segments->count++] = segment;
+        insert(segments, segment);
     (void)pthread_mutex_unlock(&segments->lock);
     if (!added) {
-        free(segment);
+        segment_free(segment);
         return NULL;
     }
     return segment;
@@ -71,71 +137,190 @@ struct segment *segments_add(struct segments *segments,
 
 void segments_drop(struct segments *segments, struct segment *segment)
 {
-    size_t i = 0;
-
     (void)pthread_mutex_lock(&segments->lock);
-    while (segments->all[i] != segment)
-        i++;
-    segments->count--;
-    memmove(segments->all + i, segments->all + i + 1,
-            (segments->count - i) * sizeof(struct segment *));
+    take_out(segments, segment);
     (void)pthread_mutex_unlock(&segments->lock);
-    free(segment);
+    let_go(segment);
 }
 
-size_t segments_count(struct segments *segments)
+struct segment *segments_prepare(struct segments *segments,
+                                 const struct format_header *header, uint64_t length)
 {
-    size_t count;
+    struct segment *segment = segment_new(segments, header, length);
+    bool fits;
 
+    if (segment == NULL)
+        return NULL;
     (void)pthread_mutex_lock(&segments->lock);
-    count = segments->count;
+    fits = make_room(segments);
+    segments->prepared += fits;
     (void)pthread_mutex_unlock(&segments->lock);
-    return count;
+    if (!fits) {
+        segment_free(segment);
+        return NULL;
+    }
+    return segment;
 }
 
-void segments_sum(struct segments *segments, uint64_t *length, uint64_t *live)
+void segments_unprepare(struct segment *segment)
 {
-    *length = *live = 0;
+    struct segments *segments = segment != NULL ? segment->owner : NULL;
+
+    if (segment == NULL)
+        return;
     (void)pthread_mutex_lock(&segments->lock);
-    for (size_t i = 0; i < segments->count; i++) {
-        *length += atomic_load(&segments->all[i]->length);
-        *live += atomic_load(&segments->all[i]->live);
+    segments->prepared--;
+    (void)pthread_mutex_unlock(&segments->lock);
+    segment_free(segment);
+}
+
+void segments_replace(struct segments *segments, struct segment *const *gone,
+                      size_t count, struct segment *added)
+{
+    (void)pthread_mutex_lock(&segments->lock);
+    segments->prepared--;
+    for (size_t i = 0; i < count; i++)
+        take_out(segments, gone[i]);
+    insert(segments, added);
+    (void)pthread_mutex_unlock(&segments->lock);
+    for (size_t i = 0; i < count; i++)
+        let_go(gone[i]);
+}
+
+struct segment **segments_sealed(struct segments *segments, size_t *count,
+                                 struct segment **active)
+{
+    struct segment **all, *other = NULL;
+    size_t n = 0;
+
+    (void)pthread_mutex_lock(&segments->lock);
+    all = malloc((segments->count + 1) * sizeof(struct segment *));
+    for (size_t i = 0; all != NULL && i < segments->count; i++) {
+        struct segment *segment = segments->all[i];
+
+        if (atomic_load(&segment->sealed))
+            all[n++] = segment;
+        else if (active != NULL)
+            other = segment;
+        else
+            continue;
+        segment_hold(segment);
     }
     (void)pthread_mutex_unlock(&segments->lock);
+    *count = n;
+    if (active != NULL)
+        *active = other;
+    return all;
 }
 
-void segment_name(uint64_t number, char name[SEGMENT_NAME])
+struct segments_sum segments_sum(struct segments *segments)
 {
-    (void)snprintf(name, SEGMENT_NAME, "%016" PRIx64 ".seg", number);
+    struct segments_sum sum = {.count = 0};
+
+    (void)pthread_mutex_lock(&segments->lock);
+    sum.count = segments->count;
+    for (size_t i = 0; i < segments->count; i++) {
+        sum.length += atomic_load(&segments->all[i]->length);
+        sum.live += atomic_load(&segments->all[i]->live);
+        sum.tombs += atomic_load(&segments->all[i]->tombs);
+    }
+    (void)pthread_mutex_unlock(&segments->lock);
+    return sum;
 }
 
-bool segment_named(const char *name, uint64_t *number)
-{
-    char *end, canonical[SEGMENT_NAME];
-    uint64_t found;
+/* ---- names ------------------------------------------------------------------------ */
 
-    if (strlen(name) != 20)
+void segment_name(const struct format_header *header, char name[SEGMENT_NAME])
+{
+    if (header->generation == 0)
+        (void)snprintf(name, SEGMENT_NAME, "%016" PRIx64 ".seg", header->number);
+    else
+        (void)snprintf(name, SEGMENT_NAME,
+                       "%016" PRIx64 "-%016" PRIx64 "-%08" PRIx32 ".seg", header->low,
+                       header->number, header->generation);
+}
+
+/* 16 or 8 hex digits and what must follow them; NULL: something else. */
+static const char *parse(const char *at, int digits, const char *after, uint64_t *value)
+{
+    char text[20] = "", *end;
+
+    if (strnlen(at, (size_t)digits) != (size_t)digits)
+        return NULL;
+    memcpy(text, at, (size_t)digits);
+    *value = strtoull(text, &end, 16);
+    if (*end != '\0' || strncmp(at + digits, after, strlen(after)) != 0)
+        return NULL;
+    return at + digits + strlen(after);
+}
+
+bool segment_named(const char *name, struct format_header *header)
+{
+    struct format_header found = {.number = 0};
+    uint64_t generation = 0;
+    const char *rest = parse(name, 16, ".seg", &found.number);
+    char canonical[SEGMENT_NAME];
+
+    found.low = found.number;
+    if (rest == NULL) {
+        rest = parse(name, 16, "-", &found.low);
+        if (rest != NULL)
+            rest = parse(rest, 16, "-", &found.number);
+        if (rest != NULL)
+            rest = parse(rest, 8, ".seg", &generation);
+        found.generation = (uint32_t)generation;
+        if (found.generation == 0)
+            rest = NULL;
+    }
+    if (rest == NULL || found.low == 0 || found.number < found.low)
         return false;
-    errno = 0;
-    found = strtoull(name, &end, 16);
-    if (errno != 0 || strcmp(end, ".seg") != 0)
+    segment_name(&found, canonical);
+    if (strcmp(name, canonical) != 0)
         return false;
-    segment_name(found, canonical);
-    if (found == 0 || strcmp(name, canonical) != 0)
-        return false;
-    *number = found;
+    *header = found;
     return true;
 }
 
-/* Pin where the descriptor is open already. */
-static bool pin_open(struct segment *segment)
+void segment_index_name(uint64_t id, char name[SEGMENT_NAME])
 {
-    uint32_t pins = atomic_load(&segment->pins);
+    (void)snprintf(name, SEGMENT_NAME, "%016" PRIx64 ".idx", id);
+}
 
-    while ((pins & SEGMENT_OPEN) != 0)
-        if (atomic_compare_exchange_weak(&segment->pins, &pins, pins + 1))
-            return true;
-    return false;
+bool segment_index_named(const char *name, uint64_t *id)
+{
+    const char *rest = parse(name, 16, ".idx", id);
+
+    return rest != NULL && *rest == '\0';
+}
+
+/* ---- holding and reading ----------------------------------------------------------- */
+
+void segment_hold(struct segment *segment)
+{
+    (void)atomic_fetch_add(&segment->holds, 1);
+}
+
+void segment_release(struct segment *segment)
+{
+    uint32_t before = atomic_fetch_sub(&segment->holds, 1);
+
+    if ((before & DROPPED) != 0 && (before & HOLDERS) == 1)
+        segment_free(segment);
+}
+
+void segment_died(struct segment *segment, uint64_t bytes)
+{
+    (void)atomic_fetch_sub(&segment->live, bytes);
+    if (atomic_load_explicit(&segment->died_ms, memory_order_relaxed) == SEGMENT_ALL_LIVE)
+        atomic_store(&segment->died_ms, segment_clock_ms());
+}
+
+uint64_t segment_dead(struct segment *segment)
+{
+    uint64_t length = atomic_load(&segment->length) - FORMAT_HEADER;
+    uint64_t needed = atomic_load(&segment->live) + atomic_load(&segment->tombs);
+
+    return length > needed ? length - needed : 0;
 }
 
 /* Close one descriptor that nobody reads from; the caller holds the lock. */
@@ -143,24 +328,33 @@ static void close_one(struct segments *segments)
 {
     for (size_t tries = 0; tries < segments->count; tries++) {
         struct segment *segment = segments->all[segments->hand++ % segments->count];
-        uint32_t idle = SEGMENT_OPEN;
+        uint32_t idle = OPEN;
 
-        if (atomic_compare_exchange_strong(&segment->pins, &idle, 0)) {
+        if (atomic_compare_exchange_strong(&segment->holds, &idle, 0)) {
             io_close(segment->fd);
-            segments->open--;
+            (void)atomic_fetch_sub(&segments->open, 1);
             return;
         }
     }
 }
 
-static int open_and_pin(struct segments *segments, struct segment *segment)
+void segments_spare_fd(struct segments *segments)
 {
+    (void)pthread_mutex_lock(&segments->lock);
+    close_one(segments);
+    (void)pthread_mutex_unlock(&segments->lock);
+}
+
+/* The caller holds the lock and the segment. */
+static int open_fd(struct segment *segment)
+{
+    struct segments *segments = segment->owner;
     char name[SEGMENT_NAME];
     int fd, error;
 
-    if (segments->open >= OPEN_MAX_FDS)
+    if (atomic_load(&segments->open) >= OPEN_MAX_FDS)
         close_one(segments);
-    segment_name(segment->header.number, name);
+    segment_name(&segment->header, name);
     error = io_open(segments->dir, name, O_RDONLY, &fd);
     if (error == EMFILE || error == ENFILE) {
         close_one(segments);
@@ -169,27 +363,51 @@ static int open_and_pin(struct segments *segments, struct segment *segment)
     if (error != 0)
         return error;
     segment->fd = fd;
-    segments->open++;
-    atomic_store(&segment->pins, SEGMENT_OPEN | 1u);
+    (void)atomic_fetch_add(&segments->open, 1);
+    (void)atomic_fetch_or(&segment->holds, OPEN);
     return 0;
 }
 
-int segment_pin(struct segments *segments, struct segment *segment, int *fd)
+int segment_fd(struct segment *segment, int *fd)
 {
     int error = 0;
 
-    if (!pin_open(segment)) {
-        (void)pthread_mutex_lock(&segments->lock);
-        if (!pin_open(segment))
-            error = open_and_pin(segments, segment);
-        (void)pthread_mutex_unlock(&segments->lock);
+    if ((atomic_load(&segment->holds) & OPEN) == 0) {
+        (void)pthread_mutex_lock(&segment->owner->lock);
+        if ((atomic_load(&segment->holds) & OPEN) == 0)
+            error = open_fd(segment);
+        (void)pthread_mutex_unlock(&segment->owner->lock);
     }
     if (error == 0)
         *fd = segment->fd;
     return error;
 }
 
-void segment_unpin(struct segment *segment)
+/* The caller holds the lock and the segment. */
+static void *map_all(struct segment *segment, int fd)
 {
-    (void)atomic_fetch_sub(&segment->pins, 1);
+    uint64_t length = atomic_load(&segment->length), size = 0;
+    void *map;
+
+    if (length > SIZE_MAX || io_size(fd, &size) != 0 || size < length)
+        return NULL;
+    map = io_map(fd, (size_t)length);
+    segment->map_len = (size_t)length;
+    atomic_store(&segment->map, map);
+    return map;
+}
+
+const unsigned char *segment_map(struct segment *segment)
+{
+    void *map = atomic_load(&segment->map);
+    int fd;
+
+    if (map != NULL || segment_fd(segment, &fd) != 0)
+        return map;
+    (void)pthread_mutex_lock(&segment->owner->lock);
+    map = atomic_load(&segment->map);
+    if (map == NULL)
+        map = map_all(segment, fd);
+    (void)pthread_mutex_unlock(&segment->owner->lock);
+    return map;
 }

@@ -261,6 +261,50 @@ member '["/p","/q"]' out plugin_dirs
 run 0 -c dirs.json config
 is "$(grep -c '^plugin_dirs ' out)" 2
 
+# compact: what was replaced is in no file any more, and the command says what it freed.
+file_store c 3
+printf 'the-old-state' >old
+printf 'the-new-state' >new
+run 0 -c c.json save a --sequence 1 --schema 1 old
+run 0 -c c.json save a --sequence 2 --schema 1 new
+run 0 -c c.json save b --sequence 1 --schema 1 old
+run 0 -c c.json rm b
+run 0 -c c.json compact
+has out "freed "
+has out " are left"
+is "$(cat c.d/*.seg | grep -c the-old-state)" 0
+run 0 -c c.json load a --schema 1
+same out new
+run 1 -c c.json load b --schema 1
+run 0 -c c.json --json compact
+member 0 out freed
+run 3 -c noop.json compact
+has err "cannot compact"
+
+# Beside a program that has the store open: commands that read, and no others.
+mkfifo log
+"$cli" -c c.json replay log >held 2>&1 &
+holder=$!
+exec 8>log
+tries=0
+until [ -s c.d/lock ] && "$cli" -c c.json -o lock_wait=0 rm nobody 2>&1 | grep -q "in use"; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 600 ] || break
+    sleep 0.1
+done
+run 3 -c c.json -o lock_wait=0 rm a
+has err "in use by process $holder"
+run 0 -c c.json ls
+has out "a "
+run 0 -c c.json load a --schema 1
+same out new
+run 0 -c c.json show a
+run 0 -c c.json verify
+has out "1 good, 0 bad"
+run 0 -c c.json stats
+exec 8>&-
+wait "$holder"
+
 # Colours only on a terminal, and not where NO_COLOR is set.
 if command -v script >/dev/null; then
     export TERM=xterm

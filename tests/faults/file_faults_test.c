@@ -325,7 +325,7 @@ Test(file_faults, a_segment_that_cannot_be_begun)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char name[32];
 
-        inject_fail(cases[i].call, 1, 1, cases[i].error);
+        inject_fail(cases[i].call, 1, cases[i].error == EMFILE ? 2 : 1, cases[i].error);
         cr_assert_eq(put(&box, "a", 1, 10, 0), cases[i].status);
         (void)snprintf(name, sizeof name, "%016zx.seg", i + 1);
         expect_text(name, cases[i].cause);
@@ -344,6 +344,7 @@ static void one_round(enum inject_call call, long nth, int error)
     char stream[32];
 
     inject_reset();
+    inject_everywhere(true);
     inject_fail(call, nth, 1, error);
     for (uint64_t i = 1; i <= 12; i++) {
         size_t which = i % 4;
@@ -354,11 +355,14 @@ static void one_round(enum inject_call call, long nth, int error)
         tried[which] = i;
         if (put(&box, stream, i, 20000, 0) == MAKO_OK)
             kept[which] = i;
+        if (i % 3 == 0)
+            (void)compact(&box);
         if (i % 5 == 0)
             box_close(&box);
     }
     inject_reset();
-    box_reopen(&box);
+    box_close(&box);
+    box_must_open(&box);
     for (size_t i = 0; i < 4; i++) {
         int status;
 
@@ -379,13 +383,18 @@ Test(file_faults, every_call_fails_once)
     static const struct {
         enum inject_call call;
         int error;
-    } cases[] = {{INJECT_FDATASYNC, EIO},  {INJECT_FSYNC, EIO},
-                 {INJECT_PWRITEV, ENOSPC}, {INJECT_OPENAT, EIO},
-                 {INJECT_OPENAT, EMFILE},  {INJECT_FTRUNCATE, EIO},
-                 {INJECT_PREAD, EIO}};
+    } cases[] = {
+        {INJECT_FDATASYNC, EIO}, {INJECT_FSYNC, EIO},        {INJECT_PWRITEV, ENOSPC},
+        {INJECT_OPENAT, EIO},    {INJECT_OPENAT, EMFILE},    {INJECT_FTRUNCATE, EIO},
+        {INJECT_PREAD, EIO},     {INJECT_PREAD, ENOMEM},     {INJECT_RENAMEAT, EIO},
+        {INJECT_UNLINKAT, EIO},  {INJECT_FDATASYNC, ENOSPC}, {INJECT_PWRITEV, EDQUOT},
+        {INJECT_OPENAT, ENOSPC}, {INJECT_MMAP, ENOMEM}};
 
+    box_close(&box);
+    box.dead_space = 40;
+    box.keep_indexes = box.map = true;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
-        for (long nth = 1; nth < 40; nth++) {
+        for (long nth = 1; nth < 100; nth++) {
             one_round(cases[i].call, nth, cases[i].error);
             if (inject_count(cases[i].call) < nth)
                 break;

@@ -58,8 +58,10 @@ void box_make(struct box *box)
 {
     const char *tmp = getenv("TMPDIR");
 
-    *box = (struct box){
-        .plugin = load_plugin(), .segment_size = 65536, .durability = MAKO_DURABLE_POWER};
+    *box = (struct box){.plugin = load_plugin(),
+                        .segment_size = 65536,
+                        .dead_space = 100,
+                        .durability = MAKO_DURABLE_POWER};
     (void)snprintf(box->dir, sizeof box->dir, "%s/mako-faults.XXXXXX",
                    tmp != NULL ? tmp : "/tmp");
     cr_assert_not_null(mkdtemp(box->dir));
@@ -80,17 +82,37 @@ void box_free(struct box *box)
     remove_tree(box->dir);
 }
 
+static void remove_indexes(const struct box *box)
+{
+    char path[600];
+    DIR *dir = opendir(box->path);
+    const struct dirent *entry;
+
+    while (dir != NULL && (entry = readdir(dir)) != NULL)
+        if (strstr(entry->d_name, ".idx") != NULL) {
+            (void)snprintf(path, sizeof path, "%s/%s", box->path, entry->d_name);
+            (void)unlink(path);
+        }
+    if (dir != NULL)
+        (void)closedir(dir);
+}
+
 int box_open(struct box *box)
 {
-    union mako_value values[] = {
-        {.str = box->path}, {.num = box->segment_size}, {.num = box->lock_wait}};
+    union mako_value values[] = {{.str = box->path},      {.num = box->segment_size},
+                                 {.num = box->lock_wait}, {.num = box->dead_space},
+                                 {.num = box->erase_ms},  {.num = box->rate},
+                                 {.num = box->map}};
     struct mako_traits traits = {.struct_size = sizeof traits,
+                                 .flags = box->read_only ? MAKO_OPEN_READ_ONLY : 0,
                                  .durability = box->durability,
                                  .threads = box->plugin->threads,
                                  .features = box->plugin->features};
     int status;
 
     log_text[0] = '\0';
+    if (!box->keep_indexes)
+        remove_indexes(box);
     status = box->plugin->open(&host, values, &traits, &box->store, &box->err);
     if (status == MAKO_OK)
         cr_assert_eq(traits.durability, box->durability);
@@ -185,10 +207,23 @@ static void *accept_bytes(struct mako_sink *sink, const struct mako_meta *meta,
     return room->bytes;
 }
 
+/* Copies, so that what is lent is let go at once. */
+static int lend_bytes(struct mako_sink *sink, const struct mako_meta *meta,
+                      const void *blob, size_t blob_len, void (*release)(void *cookie),
+                      void *cookie)
+{
+    void *bytes = accept_bytes(sink, meta, blob_len);
+
+    memcpy(bytes, blob, blob_len);
+    release(cookie);
+    return 0;
+}
+
 int get(struct box *box, const char *stream, uint64_t *seq)
 {
-    struct room room = {
-        .sink = {.struct_size = sizeof room.sink, .accept = accept_bytes}};
+    struct room room = {.sink = {.struct_size = sizeof room.sink,
+                                 .accept = accept_bytes,
+                                 .lend = lend_bytes}};
     struct mako_error err = {.text = ""};
     int status = box->plugin->load(box->store, str_of(stream), &room.sink, &err);
     unsigned char *expected;
@@ -213,6 +248,20 @@ int get(struct box *box, const char *stream, uint64_t *seq)
 int drop(struct box *box, const char *stream)
 {
     return box->plugin->remove(box->store, str_of(stream), &box->err);
+}
+
+static int go_on(struct mako_progress *progress, uint64_t done, uint64_t total)
+{
+    (void)progress;
+    cr_assert_leq(done, total);
+    return 0;
+}
+
+int compact(struct box *box)
+{
+    struct mako_progress progress = {.struct_size = sizeof progress, .step = go_on};
+
+    return box->plugin->compact(box->store, &progress, &box->err);
 }
 
 bool holds(struct box *box, const char *stream, uint64_t seq)
@@ -266,16 +315,17 @@ static int by_name(const void *left, const void *right)
     return strcmp(left, right);
 }
 
-static size_t list_segments(const struct box *box, char (*names)[32])
+static size_t list_segments(const struct box *box, char (*names)[64])
 {
     DIR *dir = opendir(box->path);
     const struct dirent *entry;
     size_t count = 0;
 
     while (dir != NULL && (entry = readdir(dir)) != NULL)
-        if (strstr(entry->d_name, ".seg") != NULL && strlen(entry->d_name) < 32) {
+        if (strstr(entry->d_name, ".seg") != NULL &&
+            strlen(entry->d_name) < sizeof names[0]) {
             cr_assert_lt(count, NAMES_MAX);
-            (void)snprintf(names[count++], sizeof names[0], "%.31s", entry->d_name);
+            (void)snprintf(names[count++], sizeof names[0], "%.63s", entry->d_name);
         }
     if (dir != NULL)
         (void)closedir(dir);
@@ -285,7 +335,7 @@ static size_t list_segments(const struct box *box, char (*names)[32])
 
 size_t segment_count(const struct box *box)
 {
-    char(*names)[32] = malloc(NAMES_MAX * sizeof *names);
+    char(*names)[64] = malloc(NAMES_MAX * sizeof *names);
     size_t count = list_segments(box, names);
 
     free(names);
@@ -294,7 +344,7 @@ size_t segment_count(const struct box *box)
 
 void segment_path(const struct box *box, size_t number, char *path, size_t room)
 {
-    char(*names)[32] = malloc(NAMES_MAX * sizeof *names);
+    char(*names)[64] = malloc(NAMES_MAX * sizeof *names);
     size_t count = list_segments(box, names);
 
     cr_assert_lt(number, count, "no segment %zu", number);

@@ -11,13 +11,16 @@ struct box {
     const struct mako_store_plugin *plugin;
     char dir[256];  /* made by box_make(), removed by box_free() */
     char path[300]; /* the store's directory, below dir */
-    int64_t segment_size, lock_wait;
+    int64_t segment_size, lock_wait, dead_space, erase_ms, rate;
+    bool map, read_only;
+    bool keep_indexes; /* else openings find no index file, and read the segments */
     uint32_t durability;
     void *store; /* NULL: closed */
     struct mako_error err;
 };
 
-/* A box with defaults: durability POWER, segments of 64 KiB, no waiting for locks. */
+/* A box with defaults: durability POWER, segments of 64 KiB, no waiting for locks,
+ * nothing compacted unasked, index files removed before openings. */
 void box_make(struct box *box);
 void box_free(struct box *box);
 int box_open(struct box *box);
@@ -38,6 +41,8 @@ int put(struct box *box, const char *stream, uint64_t seq, size_t len, uint32_t 
  * -100: altered bytes. */
 int get(struct box *box, const char *stream, uint64_t *seq);
 int drop(struct box *box, const char *stream);
+/* Give back all that is dead. */
+int compact(struct box *box);
 #define ALTERED (-100)
 
 /* The store has stream at seq; seq 0: nothing.  False, with a line on standard error. */

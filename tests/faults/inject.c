@@ -6,9 +6,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <sys/mman.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -22,11 +25,21 @@ static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static struct plan plans[INJECT_CALLS];
 static long short_write = -1;
 static bool hold, held;
+static _Atomic bool everywhere;
 static int held_error;
 
 static void *next_of(const char *name)
 {
     return dlsym(RTLD_NEXT, name);
+}
+
+/* Whether this thread is the plugin's own: they take no signals. */
+static bool is_own_thread(void)
+{
+    sigset_t blocked;
+
+    return pthread_sigmask(SIG_SETMASK, NULL, &blocked) == 0 &&
+           sigismember(&blocked, SIGTERM) == 1;
 }
 
 /* Count a call; 0, or the error it should fail with. */
@@ -35,6 +48,8 @@ static int count(enum inject_call call)
     struct plan *plan = &plans[call];
     int error = 0;
 
+    if (!everywhere && is_own_thread())
+        return 0;
     (void)pthread_mutex_lock(&lock);
     plan->count++;
     if (plan->count >= plan->first && plan->count <= plan->last)
@@ -59,7 +74,13 @@ void inject_reset(void)
     for (int i = 0; i < INJECT_CALLS; i++)
         plans[i] = (struct plan){.last = -1};
     short_write = -1;
+    everywhere = false;
     (void)pthread_mutex_unlock(&lock);
+}
+
+void inject_everywhere(bool all)
+{
+    everywhere = all;
 }
 
 void inject_fail(enum inject_call call, long nth, long times, int error)
@@ -133,7 +154,7 @@ int fdatasync(int fd)
     int error = count(INJECT_FDATASYNC);
 
     (void)fd;
-    if (error == 0)
+    if (error == 0 && !is_own_thread())
         error = wait_held();
     return error != 0 ? fail_with(error) : 0;
 }
@@ -180,7 +201,7 @@ ssize_t pwritev(int fd, const struct iovec *iov, int iovcnt, off_t offset)
 
     if (error != 0)
         return fail_with(error);
-    most = take_short_write();
+    most = is_own_thread() ? -1 : take_short_write();
     if (most >= 0 && iovcnt > 0) {
         struct iovec part = iov[0];
 
@@ -224,4 +245,42 @@ ssize_t pread(int fd, void *buffer, size_t len, off_t offset)
     int error = count(INJECT_PREAD);
 
     return error != 0 ? fail_with(error) : next.call(fd, buffer, len, offset);
+}
+
+int renameat(int from_dir, const char *from, int to_dir, const char *to)
+{
+    union {
+        void *symbol;
+        int (*call)(int, const char *, int, const char *);
+    } next = {.symbol = next_of("renameat")};
+    int error = count(INJECT_RENAMEAT);
+
+    return error != 0 ? fail_with(error) : next.call(from_dir, from, to_dir, to);
+}
+
+int unlinkat(int dir, const char *path, int flags)
+{
+    union {
+        void *symbol;
+        int (*call)(int, const char *, int);
+    } next = {.symbol = next_of("unlinkat")};
+    int error = count(INJECT_UNLINKAT);
+
+    return error != 0 ? fail_with(error) : next.call(dir, path, flags);
+}
+
+/* Only of files: memory is another matter. */
+void *mmap(void *at, size_t len, int protection, int flags, int fd, off_t offset)
+{
+    union {
+        void *symbol;
+        void *(*call)(void *, size_t, int, int, int, off_t);
+    } next = {.symbol = next_of("mmap")};
+    int error = fd >= 0 ? count(INJECT_MMAP) : 0;
+
+    if (error != 0) {
+        errno = error;
+        return MAP_FAILED;
+    }
+    return next.call(at, len, protection, flags, fd, offset);
 }

@@ -5,6 +5,8 @@
 #ifndef MAKO_TESTS_FAULTS_INJECT_H
 #define MAKO_TESTS_FAULTS_INJECT_H
 
+#include <stdbool.h>
+
 enum inject_call {
     INJECT_FDATASYNC,
     INJECT_FSYNC,
@@ -12,12 +14,17 @@ enum inject_call {
     INJECT_OPENAT,
     INJECT_FTRUNCATE,
     INJECT_PREAD,
+    INJECT_RENAMEAT,
+    INJECT_UNLINKAT,
+    INJECT_MMAP,
     INJECT_CALLS
 };
 
 /* How often call was made since inject_reset(). */
 long inject_count(enum inject_call call);
 void inject_reset(void);
+/* Whether calls of the plugin's own threads count and fail, too; not after a reset. */
+void inject_everywhere(bool everywhere);
 
 /* The nth call from now on (1 is the next) fails with error; times of them in a row. */
 void inject_fail(enum inject_call call, long nth, long times, int error);

@@ -90,10 +90,15 @@ MAKO_API MAKO_CHECKED int mako_store_open_json(const char *json, size_t len,
                                                const char *name, mako_store **store,
                                                struct mako_error *err);
 
+/* Only to load, peek, scan and count; saving, removing and compacting are E_INVALID. With
+ * the file plugin the store of a running program can be looked into that way; a plugin
+ * that knows no such opening is opened as usual. */
+#define MAKO_SOURCE_READ_ONLY (1u << 0)
+
 /* The same with everything that can be said about an opening.  Set struct_size to
  * sizeof; exactly one of path and json. */
 struct mako_source {
-    uint32_t struct_size, flags; /* no flags yet */
+    uint32_t struct_size, flags; /* MAKO_SOURCE_... */
     const char *path;            /* configuration file */
     const char *json;            /* or its text */
     size_t json_len;

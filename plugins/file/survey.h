@@ -1,0 +1,58 @@
+/* plugins/file/survey.h - which files of a directory make up the log.
+ *
+ * From names and headers alone: each segment names the one before it, and copies stand
+ * for runs of segments.  Recovery reads what is in them. */
+#ifndef MAKO_FILE_SURVEY_H
+#define MAKO_FILE_SURVEY_H
+
+#include "listing.h"
+#include "recovery.h"
+
+/* A file with a segment's name. */
+struct found {
+    struct format_header name; /* low, number and generation, as its name has them */
+    struct format_header header;
+    uint64_t size;
+    bool good;                /* header is */
+    bool counts;              /* it is a part of the log */
+    bool covered;             /* a copy that counts stands for it */
+    bool last;                /* no other counts after it */
+    uint64_t limit;           /* records end here at the latest */
+    struct format_tail bound; /* what is known of its end; else zero */
+    struct listing listing;   /* of one that is lost: what its index file says of it */
+    bool lost;
+    bool gone; /* it vanished before its header could be read */
+};
+
+struct survey {
+    const struct recovery_setup *setup;
+    struct mako_error *err;
+    struct found *files;
+    size_t count, room;
+    uint64_t *listings; /* ids of the index files */
+    size_t listing_count, listing_room;
+    bool vanished; /* a file was listed and is not there, or the chain has a gap */
+};
+
+/* Fills files and listings. */
+int take_survey(struct survey *survey);
+void survey_done(struct survey *survey);
+
+/* Of those who only read: the directory has changed meanwhile, begin again. */
+bool survey_in_vain(const struct survey *survey);
+
+/* What only takes space: files that copies stand for, index files of no segment, what a
+ * compaction left unfinished. */
+void survey_sweep(const struct survey *survey);
+
+/* The numbers that come next, from what every file says: see docs/file-format.md on why
+ * that is enough. */
+int survey_start(const struct survey *survey, struct log_start *start);
+
+__attribute__((format(printf, 4, 5))) void survey_say(const struct recovery_setup *setup,
+                                                      int level, const char *name,
+                                                      const char *format, ...);
+int survey_failed(const struct recovery_setup *setup, const char *name, int error,
+                  struct mako_error *err);
+
+#endif

@@ -1,0 +1,849 @@
+/* tests/faults/file_compact_test.c - the file plugin gives back what is dead, and nothing
+ * else: compaction on demand and by itself, index files, mapped and read-only stores. */
+#include <criterion/criterion.h>
+#include <dirent.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "host.h"
+#include "inject.h"
+
+static struct box box;
+
+static void make(void)
+{
+    inject_reset();
+    box_make(&box);
+    box.keep_indexes = true;
+    box_must_open(&box);
+}
+
+static void clean(void)
+{
+    inject_reset();
+    box_free(&box);
+}
+
+TestSuite(file_compact, .init = make, .fini = clean, .timeout = 400);
+
+static const char *name_of(size_t number)
+{
+    static _Thread_local char name[32];
+
+    (void)snprintf(name, sizeof name, "stream-%zu", number);
+    return name;
+}
+
+static void put_many(size_t count, uint64_t seq, size_t len)
+{
+    for (size_t i = 0; i < count; i++)
+        cr_assert_eq(put(&box, name_of(i), seq, len, 0), MAKO_OK, "%s", box.err.text);
+}
+
+static void must_compact(void)
+{
+    int status = compact(&box);
+
+    cr_assert_eq(status, MAKO_OK, "%d %s", status, box.err.text);
+}
+
+/* ---- what is on the disk ------------------------------------------------------------
+ */
+
+/* The file may shrink or vanish meanwhile. */
+static bool file_holds(const char *path, const void *bytes, size_t len)
+{
+    size_t room = 1 << 20, got = 0;
+    char *whole = malloc(room);
+    FILE *file = fopen(path, "re");
+    bool found;
+
+    if (file != NULL) {
+        got = fread(whole, 1, room, file);
+        cr_assert_lt(got, room);
+        (void)fclose(file);
+    }
+    found = got >= len && memmem(whole, got, bytes, len) != NULL;
+    free(whole);
+    return found;
+}
+
+/* Call look for each file of the store that ends with suffix; true from any is the
+ * answer. */
+static bool any_file(const char *suffix, bool (*look)(const char *path, void *arg),
+                     void *arg)
+{
+    DIR *dir = opendir(box.path);
+    const struct dirent *entry;
+    bool found = false;
+
+    cr_assert_not_null(dir);
+    while (!found && (entry = readdir(dir)) != NULL) {
+        size_t len = strlen(entry->d_name), end = strlen(suffix);
+        char path[600];
+
+        if (len < end || strcmp(entry->d_name + len - end, suffix) != 0)
+            continue;
+        (void)snprintf(path, sizeof path, "%s/%s", box.path, entry->d_name);
+        found = look(path, arg);
+    }
+    (void)closedir(dir);
+    return found;
+}
+
+struct needle {
+    const void *bytes;
+    size_t len;
+};
+
+static bool look_for_bytes(const char *path, void *arg)
+{
+    const struct needle *needle = arg;
+
+    return file_holds(path, needle->bytes, needle->len);
+}
+
+/* Whether the bytes of a stream at a sequence are in any file. */
+static bool on_disk(const char *stream, uint64_t seq)
+{
+    unsigned char bytes[64];
+
+    pattern(bytes, sizeof bytes, stream, seq);
+    return any_file(".seg", look_for_bytes,
+                    &(struct needle){.bytes = bytes, .len = sizeof bytes});
+}
+
+static bool look_for_name(const char *path, void *arg)
+{
+    (void)snprintf(arg, 600, "%s", path);
+    return true;
+}
+
+static bool find_file(const char *suffix, char path[600])
+{
+    return any_file(suffix, look_for_name, path);
+}
+
+/* Wait until done() holds; a test's timeout ends it otherwise. */
+static void wait_until(bool (*done)(void))
+{
+    struct timespec pause = {.tv_nsec = 5000000};
+
+    while (!done())
+        (void)nanosleep(&pause, NULL);
+}
+
+/* ---- on demand ------------------------------------------------------------------------
+ */
+
+Test(file_compact, replaced_and_removed_snapshots_leave_the_disk)
+{
+    put_many(200, 1, 1000);
+    put_many(100, 2, 1000);
+    for (size_t i = 150; i < 200; i++)
+        cr_assert_eq(drop(&box, name_of(i)), MAKO_OK);
+    cr_assert(on_disk("stream-0", 1));
+    cr_assert(on_disk("stream-160", 1));
+    must_compact();
+    for (size_t i = 0; i < 200; i += 9) {
+        cr_assert_eq(on_disk(name_of(i), 1), i >= 100 && i < 150, "%zu", i);
+        cr_assert_eq(on_disk(name_of(i), 2), i < 100);
+    }
+    for (int round = 0; round < 4; round++) {
+        for (size_t i = 0; i < 200; i++)
+            cr_assert(holds(&box, name_of(i), i < 100 ? 2 : i < 150 ? 1 : 0));
+        box.keep_indexes = round % 2 == 0;
+        box_reopen(&box);
+        cr_assert_str_empty(box_log());
+    }
+    cr_assert_leq(counter(&box, "bytes") - 4096 * counter(&box, "segments"),
+                  counter(&box, "bytes_live") + 50 * (80 + 16)); /* and removals */
+}
+
+Test(file_compact, an_empty_store_shrinks_to_one_header)
+{
+    struct stat st;
+    char path[600];
+
+    put_many(300, 1, 1000);
+    for (size_t i = 0; i < 300; i++)
+        cr_assert_eq(drop(&box, name_of(i)), MAKO_OK);
+    must_compact();
+    must_compact();
+    cr_assert_eq(segment_count(&box), 1);
+    cr_assert(find_file(".seg", path));
+    cr_assert_eq(stat(path, &st), 0);
+    cr_assert_eq(st.st_size, 4096);
+    box_reopen(&box);
+    cr_assert_eq(counter(&box, "streams"), 0);
+    cr_assert_str_empty(box_log());
+    put_many(3, 1, 100);
+    box_reopen(&box);
+    cr_assert(holds(&box, "stream-2", 1));
+    cr_assert_str_empty(box_log());
+}
+
+/* The removal has to outlive every segment that may hold what it removed. */
+Test(file_compact, a_removal_is_kept_while_older_segments_are)
+{
+    put_many(60, 1, 1000); /* fills the first segment, and stays there */
+    cr_assert_eq(drop(&box, "stream-5"), MAKO_OK);
+    put_many(1, 2, 40000);
+    put_many(1, 3, 40000);
+    put_many(1, 4, 40000);
+    /* Only what stands behind the first segment is compacted. */
+    for (int round = 0; round < 3; round++) {
+        cr_assert(holds(&box, "stream-5", 0));
+        must_compact();
+        box.keep_indexes = round == 1;
+        box_reopen(&box);
+        cr_assert(holds(&box, "stream-5", 0));
+        cr_assert(holds(&box, "stream-6", 1));
+        cr_assert(holds(&box, "stream-0", 4));
+    }
+}
+
+Test(file_compact, many_compactions_in_a_row)
+{
+    uint64_t latest[50] = {0};
+    unsigned random = 12345;
+
+    for (uint64_t round = 1; round <= 60; round++) {
+        for (int i = 0; i < 40; i++) {
+            size_t which = (random = random * 1103515245 + 12345) / 65536 % 50;
+
+            if (random / 65536 % 4 == 0) {
+                (void)drop(&box, name_of(which));
+                latest[which] = 0;
+            } else {
+                cr_assert_eq(put(&box, name_of(which), round, 900, 0), MAKO_OK);
+                latest[which] = round;
+            }
+        }
+        if (round % 3 == 0)
+            must_compact();
+        if (round % 5 == 0) {
+            box.keep_indexes = round % 2 == 0;
+            box_reopen(&box);
+            cr_assert_str_empty(box_log());
+        }
+        for (size_t i = 0; i < 50; i++)
+            cr_assert(holds(&box, name_of(i), latest[i]), "round %zu", (size_t)round);
+    }
+}
+
+static int stop_at_once(struct mako_progress *progress, uint64_t done, uint64_t total)
+{
+    (void)progress;
+    (void)done;
+    (void)total;
+    return 1;
+}
+
+Test(file_compact, a_compaction_can_be_stopped)
+{
+    struct mako_progress progress = {.struct_size = sizeof progress,
+                                     .step = stop_at_once};
+
+    box.segment_size = 65536;
+    put_many(400, 1, 1000);
+    for (size_t i = 0; i < 400; i += 2)
+        cr_assert_eq(put(&box, name_of(i), 2, 10, 0), MAKO_OK);
+    cr_assert_eq(box.plugin->compact(box.store, &progress, &box.err), MAKO_OK);
+    cr_assert_eq(counter(&box, "compactions"), 1);
+    must_compact();
+    for (size_t i = 0; i < 400; i++)
+        cr_assert(holds(&box, name_of(i), i % 2 == 0 ? 2 : 1));
+}
+
+/* ---- damage
+ * ----------------------------------------------------------------------------- */
+
+/* Flip a bit of the bytes of a stream at a sequence, wherever they are. */
+static bool flip_bytes(const char *path, void *arg)
+{
+    const struct needle *needle = arg;
+    struct bytes whole = read_whole(path);
+    unsigned char *at = memmem(whole.data, whole.len, needle->bytes, needle->len);
+
+    if (at != NULL) {
+        *at ^= 4;
+        write_whole(path, whole.data, whole.len);
+    }
+    free(whole.data);
+    return at != NULL;
+}
+
+static void damage(const char *stream, uint64_t seq)
+{
+    unsigned char bytes[64];
+
+    pattern(bytes, sizeof bytes, stream, seq);
+    cr_assert(any_file(".seg", flip_bytes,
+                       &(struct needle){.bytes = bytes, .len = sizeof bytes}));
+}
+
+Test(file_compact, a_damaged_snapshot_stays_damaged)
+{
+    uint64_t seq;
+
+    put_many(20, 1, 500);
+    put_many(20, 2, 500);
+    box_close(&box);
+    damage("stream-7", 2);
+    box.keep_indexes = false;
+    for (int round = 0; round < 3; round++) {
+        box_must_open(&box);
+        cr_assert_eq(get(&box, "stream-7", &seq), MAKO_DAMAGED);
+        cr_assert_not_null(strstr(box_log(), "of stream stream-7, sequence 2"), "%s",
+                           box_log());
+        must_compact();
+        cr_assert_eq(get(&box, "stream-7", &seq), MAKO_DAMAGED);
+        cr_assert(holds(&box, "stream-8", 2));
+        box_close(&box);
+        box.keep_indexes = round == 1;
+    }
+    box_must_open(&box);
+    cr_assert_eq(counter(&box, "damaged"), 1);
+    cr_assert_eq(put(&box, "stream-7", 1, 500, 0), MAKO_OK);
+    must_compact();
+    box_reopen(&box);
+    cr_assert(holds(&box, "stream-7", 1));
+    cr_assert_eq(counter(&box, "damaged"), 0);
+    cr_assert_str_empty(box_log());
+}
+
+/* Damage that comes while the store is open, and only compaction sees. */
+Test(file_compact, compaction_never_copies_damage)
+{
+    uint64_t seq;
+
+    put_many(20, 1, 500);
+    put_many(10, 2, 500);
+    damage("stream-3", 2);
+    damage("stream-13", 1);
+    must_compact();
+    for (int round = 0; round < 2; round++) {
+        cr_assert_eq(get(&box, "stream-3", &seq), MAKO_DAMAGED);
+        cr_assert_eq(get(&box, "stream-13", &seq), MAKO_DAMAGED);
+        cr_assert(holds(&box, "stream-4", 2));
+        cr_assert(holds(&box, "stream-14", 1));
+        box_reopen(&box);
+    }
+}
+
+/* A frame that is lost: its stream is known by those behind it, and stays damaged when
+ * both are copied. */
+Test(file_compact, a_lost_frame_stays_lost)
+{
+    struct bytes whole;
+    char path[600];
+    uint64_t seq;
+
+    cr_assert_eq(put(&box, "a", 1, 100, 0), MAKO_OK);
+    cr_assert_eq(put(&box, "a", 2, 100, 0), MAKO_OK);
+    cr_assert_eq(put(&box, "b", 1, 100, 0), MAKO_OK);
+    box_close(&box);
+    cr_assert(find_file(".seg", path));
+    whole = read_whole(path);
+    memset(whole.data + 4096 + 80 + 16 + 112, 0xff, 80);
+    write_whole(path, whole.data, whole.len);
+    free(whole.data);
+    box.keep_indexes = false;
+    for (int round = 0; round < 3; round++) {
+        box_must_open(&box);
+        cr_assert_eq(get(&box, "a", &seq), MAKO_DAMAGED);
+        must_compact();
+        cr_assert_eq(get(&box, "a", &seq), MAKO_DAMAGED);
+        cr_assert(holds(&box, "b", 1));
+        box_close(&box);
+    }
+}
+
+/* ---- index files
+ * -------------------------------------------------------------------------- */
+
+static size_t index_count(void)
+{
+    DIR *dir = opendir(box.path);
+    const struct dirent *entry;
+    size_t count = 0;
+
+    while (dir != NULL && (entry = readdir(dir)) != NULL)
+        count += strstr(entry->d_name, ".idx") != NULL;
+    if (dir != NULL)
+        (void)closedir(dir);
+    return count;
+}
+
+static long reads_of_opening(void)
+{
+    long before = inject_count(INJECT_PREAD);
+
+    inject_everywhere(true);
+    box_must_open(&box);
+    inject_everywhere(false);
+    return inject_count(INJECT_PREAD) - before;
+}
+
+Test(file_compact, opening_reads_index_files_instead_of_segments)
+{
+    char path[600];
+    struct stat st;
+
+    put_many(500, 1, 1000);
+    box_close(&box);
+    cr_assert_eq(index_count(), segment_count(&box));
+    /* Emptied blobs: nobody looks at them. */
+    inject_fail(INJECT_FDATASYNC, 1, 1000, EIO); /* nor flushes them again */
+    cr_assert_lt(reads_of_opening(), 20 * (long)segment_count(&box));
+    inject_reset();
+    for (size_t i = 0; i < 500; i++)
+        cr_assert(holds(&box, name_of(i), 1));
+    cr_assert(find_file(".idx", path));
+    cr_assert_eq(stat(path, &st), 0);
+    cr_assert_eq(st.st_mode & 0777, 0600);
+}
+
+/* Every byte of one wrong, its end cut off, another's in its place, none at all. */
+Test(file_compact, an_index_file_that_is_not_right_is_made_again)
+{
+    char path[600];
+    struct bytes whole;
+
+    put_many(3, 1, 100);
+    put_many(2, 2, 100);
+    cr_assert_eq(drop(&box, "stream-1"), MAKO_OK);
+    box_close(&box);
+    cr_assert(find_file(".idx", path));
+    whole = read_whole(path);
+    for (size_t at = 0; at < whole.len; at++) {
+        whole.data[at] ^= (unsigned char)(1u << at % 8);
+        write_whole(path, whole.data, whole.len);
+        whole.data[at] ^= (unsigned char)(1u << at % 8);
+        box_must_open(&box);
+        cr_assert(holds(&box, "stream-0", 2), "byte %zu", at);
+        cr_assert(holds(&box, "stream-1", 0));
+        cr_assert(holds(&box, "stream-2", 1));
+        cr_assert_str_empty(box_log());
+        box_close(&box);
+    }
+    for (size_t len = 0; len < whole.len; len += 7) {
+        write_whole(path, whole.data, len);
+        box_must_open(&box);
+        cr_assert(holds(&box, "stream-0", 2));
+        box_close(&box);
+    }
+    cr_assert(file_holds(path, whole.data, whole.len), "made again as it was");
+    free(whole.data);
+}
+
+/* That of another segment, under this one's name. */
+Test(file_compact, a_foreign_index_file_is_not_believed)
+{
+    char names[2][600];
+    struct bytes whole;
+
+    put_many(1, 1, 100);
+    box_close(&box);
+    cr_assert(find_file(".idx", names[0]));
+    whole = read_whole(names[0]);
+    cr_assert_eq(unlink(names[0]), 0);
+    box.keep_indexes = false;
+    box_must_open(&box);
+    put_many(1, 2, 100);
+    box_close(&box);
+    box.keep_indexes = true;
+    cr_assert(find_file(".idx", names[1]));
+    write_whole(names[1], whole.data, whole.len);
+    free(whole.data);
+    box_must_open(&box);
+    cr_assert(holds(&box, "stream-0", 2));
+}
+
+/* A segment that is gone, or has no header any more: its index file names its streams, so
+ * that nothing older shows. */
+static void lose_and_look(bool unlinked)
+{
+    unsigned char zeros[4096] = {0};
+    uint64_t seq;
+    char path[600], expected[200];
+
+    put_many(3, 1, 100);
+    box_reopen(&box);
+    put_many(2, 2, 100);
+    box_reopen(&box);
+    cr_assert_eq(put(&box, "other", 1, 100, 0), MAKO_OK);
+    box_close(&box);
+    segment_path(&box, 1, path, sizeof path);
+    if (unlinked)
+        cr_assert_eq(unlink(path), 0);
+    else
+        write_whole(path, zeros, sizeof zeros);
+    (void)snprintf(expected, sizeof expected,
+                   "0000000000000002.seg: %s; its snapshots are lost: 2 streams are "
+                   "damaged",
+                   unlinked ? "missing" : "the header is damaged");
+    for (int round = 0; round < 3; round++) {
+        box_must_open(&box);
+        if (round < 2)
+            cr_assert_not_null(strstr(box_log(), expected), "%s", box_log());
+        cr_assert_eq(get(&box, "stream-0", &seq), MAKO_DAMAGED);
+        cr_assert_eq(get(&box, "stream-1", &seq), MAKO_DAMAGED);
+        cr_assert(holds(&box, "stream-2", 1));
+        cr_assert(holds(&box, "other", 1));
+        if (round == 1) /* it is as good as what is there */
+            must_compact();
+        box_close(&box);
+    }
+    box_must_open(&box);
+    put_many(2, 3, 100);
+    must_compact();
+    box_reopen(&box);
+    cr_assert(holds(&box, "stream-0", 3));
+    cr_assert_str_empty(box_log());
+}
+
+Test(file_compact, the_streams_of_a_missing_segment_are_damaged)
+{
+    lose_and_look(true);
+}
+
+Test(file_compact, the_streams_of_a_segment_without_header_are_damaged)
+{
+    lose_and_look(false);
+}
+
+Test(file_compact, a_segment_cut_short_keeps_what_is_left)
+{
+    char path[600];
+    uint64_t seq;
+
+    put_many(4, 1, 100);
+    box_close(&box);
+    segment_path(&box, 0, path, sizeof path);
+    cr_assert_eq(truncate(path, 4096 + 2 * (80 + 16 + 112) + 50), 0);
+    box_must_open(&box);
+    cr_assert_not_null(strstr(box_log(), "damaged: has 4562 bytes, but 4928 were"), "%s",
+                       box_log());
+    for (int round = 0; round < 2; round++) {
+        cr_assert(holds(&box, "stream-0", 1));
+        cr_assert(holds(&box, "stream-1", 1));
+        cr_assert_eq(get(&box, "stream-2", &seq), MAKO_DAMAGED);
+        cr_assert_eq(get(&box, "stream-3", &seq), MAKO_DAMAGED);
+        must_compact();
+    }
+}
+
+/* ---- by itself
+ * -------------------------------------------------------------------------------- */
+
+static bool is_small(void)
+{
+    return counter(&box, "bytes") <= 2 * counter(&box, "bytes_live");
+}
+
+Test(file_compact, overwriting_does_not_fill_the_disk)
+{
+    box.dead_space = 40;
+    box_reopen(&box);
+    for (uint64_t round = 1; round <= 10; round++)
+        put_many(300, round, 1000);
+    wait_until(is_small);
+    for (size_t i = 0; i < 300; i++)
+        cr_assert(holds(&box, name_of(i), 10));
+    cr_assert_gt(counter(&box, "compacted_bytes"), 5 * 300 * 1000);
+    box_reopen(&box);
+    for (size_t i = 0; i < 300; i++)
+        cr_assert(holds(&box, name_of(i), 10));
+}
+
+static bool erased(void)
+{
+    return !on_disk("stream-0", 1) && !on_disk("stream-5", 1);
+}
+
+/* Also from the segment that is being written, and with nothing else going on. */
+Test(file_compact, what_is_dead_is_erased_in_time)
+{
+    box.erase_ms = 200;
+    box_reopen(&box);
+    put_many(10, 1, 1000);
+    put_many(1, 2, 1000);
+    cr_assert_eq(drop(&box, "stream-5"), MAKO_OK);
+    wait_until(erased);
+    cr_assert(holds(&box, "stream-0", 2));
+    cr_assert(holds(&box, "stream-5", 0));
+    cr_assert(holds(&box, "stream-6", 1));
+}
+
+/* Also what was dead before an opening. */
+Test(file_compact, what_was_dead_is_erased_in_time)
+{
+    put_many(10, 1, 1000);
+    put_many(1, 2, 1000);
+    cr_assert_eq(drop(&box, "stream-5"), MAKO_OK);
+    box_close(&box);
+    box.erase_ms = 50;
+    box_must_open(&box);
+    wait_until(erased);
+    cr_assert(holds(&box, "stream-0", 2));
+}
+
+/* ---- beside others
+ * -------------------------------------------------------------------------------- */
+
+struct worker {
+    pthread_t thread;
+    size_t first;
+    uint64_t rounds, last[10];
+    _Atomic bool *stop;
+};
+
+/* Saves, removes and loads streams of its own, and knows what must be there. */
+static void *work(void *arg)
+{
+    struct worker *worker = arg;
+    uint64_t seq;
+
+    for (uint64_t round = 1; round <= worker->rounds; round++)
+        for (size_t i = 0; i < 10; i++) {
+            char name[32];
+
+            (void)snprintf(name, sizeof name, "worker-%zu", worker->first + i);
+            if ((round + i) % 5 == 0) {
+                cr_assert_eq(drop(&box, name) < 0, false);
+                worker->last[i] = 0;
+            } else {
+                cr_assert_eq(put(&box, name, round, 300, 0), MAKO_OK);
+                worker->last[i] = round;
+            }
+            if (worker->last[i] == 0)
+                cr_assert_eq(get(&box, name, &seq), MAKO_NOT_FOUND, "%s", name);
+            else
+                cr_assert(get(&box, name, &seq) == MAKO_OK && seq == worker->last[i],
+                          "%s: %s", name, box.err.text);
+        }
+    *worker->stop = true;
+    return NULL;
+}
+
+static void run_workers(size_t count, uint64_t rounds)
+{
+    struct worker workers[4] = {{.first = 0}};
+    _Atomic bool stop = false;
+
+    for (size_t i = 0; i < count; i++) {
+        workers[i] = (struct worker){.first = i * 10, .rounds = rounds, .stop = &stop};
+        cr_assert_eq(pthread_create(&workers[i].thread, NULL, work, &workers[i]), 0);
+    }
+    while (!stop)
+        must_compact();
+    for (size_t i = 0; i < count; i++)
+        cr_assert_eq(pthread_join(workers[i].thread, NULL), 0);
+    for (int round = 0; round < 2; round++) {
+        for (size_t i = 0; i < count * 10; i++) {
+            char name[32];
+
+            (void)snprintf(name, sizeof name, "worker-%zu", i);
+            cr_assert(holds(&box, name, workers[i / 10].last[i % 10]));
+        }
+        box.keep_indexes = round == 0;
+        box_reopen(&box);
+        cr_assert_str_empty(box_log());
+    }
+}
+
+Test(file_compact, saves_removals_and_loads_go_on_meanwhile)
+{
+    box.dead_space = 40;
+    box_reopen(&box);
+    run_workers(4, 150);
+}
+
+Test(file_compact, also_of_mapped_stores)
+{
+    box.map = true;
+    box.dead_space = 40;
+    box_reopen(&box);
+    run_workers(3, 150);
+}
+
+struct lent {
+    struct mako_sink sink; /* first, so that the callbacks find the rest */
+    const void *bytes;
+    size_t len;
+    void (*release)(void *cookie);
+    void *cookie;
+};
+
+static int keep_lent(struct mako_sink *sink, const struct mako_meta *meta,
+                     const void *blob, size_t blob_len, void (*release)(void *cookie),
+                     void *cookie)
+{
+    union {
+        struct mako_sink *sink;
+        struct lent *lent;
+    } both = {.sink = sink};
+
+    (void)meta;
+    *both.lent = (struct lent){.sink = *sink,
+                               .bytes = blob,
+                               .len = blob_len,
+                               .release = release,
+                               .cookie = cookie};
+    return 0;
+}
+
+static void *no_room(struct mako_sink *sink, const struct mako_meta *meta, size_t len)
+{
+    (void)sink;
+    (void)meta;
+    (void)len;
+    return NULL;
+}
+
+/* Compaction replaces the segment, and its file is gone, while its bytes are lent. */
+Test(file_compact, lent_bytes_outlive_their_segment)
+{
+    struct lent lent = {
+        .sink = {.struct_size = sizeof lent.sink, .accept = no_room, .lend = keep_lent}};
+    struct mako_str stream = {.ptr = "stream-3", .len = 8};
+    unsigned char expected[1000];
+    uint64_t seq;
+
+    box.map = true;
+    put_many(100, 1, 1000);
+    box_reopen(&box);
+    cr_assert_eq(box.plugin->load(box.store, stream, &lent.sink, &box.err), MAKO_OK);
+    put_many(100, 2, 1000);
+    must_compact();
+    cr_assert_not(on_disk("stream-3", 1));
+    pattern(expected, sizeof expected, "stream-3", 1);
+    cr_assert_eq(lent.len, sizeof expected);
+    cr_assert_eq(memcmp(lent.bytes, expected, sizeof expected), 0);
+    lent.release(lent.cookie);
+    cr_assert_eq(get(&box, "stream-3", &seq), MAKO_OK);
+    cr_assert_eq(seq, 2);
+}
+
+/* ---- read-only
+ * ---------------------------------------------------------------------------------- */
+
+Test(file_compact, a_store_in_use_can_be_read)
+{
+    struct box reader = box;
+    uint64_t seq;
+
+    reader.read_only = reader.keep_indexes = true;
+    reader.store = NULL;
+    put_many(300, 1, 1000);
+    for (uint64_t round = 2; round < 12; round++) {
+        box_must_open(&reader);
+        cr_assert(holds(&reader, "stream-7", round - 1));
+        put_many(300, round, 1000);
+        must_compact();
+        for (size_t i = 0; i < 300; i++) {
+            int status = get(&reader, name_of(i), &seq);
+
+            cr_assert_eq(status, MAKO_OK, "%d %s", status, reader.err.text);
+            cr_assert(seq == round || (seq == round - 1 && i < 100), "%zu", (size_t)seq);
+        }
+        cr_assert_null(strstr(box_log(), "W "), "%s", box_log());
+        if (round < 11)
+            box_close(&reader);
+    }
+    cr_assert_eq(put(&reader, "x", 1, 10, 0), MAKO_E_UNSUPPORTED);
+    cr_assert_not_null(strstr(reader.err.text, "is open for reading only"));
+    cr_assert_eq(drop(&reader, "x"), MAKO_E_UNSUPPORTED);
+    box_close(&reader);
+}
+
+struct reading {
+    struct box reader;
+    _Atomic bool stop;
+};
+
+static void *read_on(void *arg)
+{
+    struct reading *reading = arg;
+    uint64_t seq;
+
+    while (!reading->stop) {
+        box_must_open(&reading->reader);
+        for (size_t i = 0; i < 100; i++) {
+            int status = get(&reading->reader, name_of(i), &seq);
+
+            cr_assert_eq(status, MAKO_OK, "%d %s", status, reading->reader.err.text);
+        }
+        cr_assert_null(strstr(box_log(), "W "), "%s", box_log());
+        box_close(&reading->reader);
+    }
+    return NULL;
+}
+
+/* Openings at any moment of a writer's work. */
+Test(file_compact, a_store_in_use_can_be_opened_to_read)
+{
+    struct reading reading = {.reader = box};
+    pthread_t thread;
+
+    reading.reader.read_only = reading.reader.keep_indexes = true;
+    reading.reader.store = NULL;
+    put_many(100, 1, 1000);
+    cr_assert_eq(pthread_create(&thread, NULL, read_on, &reading), 0);
+    for (uint64_t round = 2; round < 60; round++) {
+        put_many(100, round, 1000);
+        if (round % 2 == 0)
+            must_compact();
+    }
+    reading.stop = true;
+    cr_assert_eq(pthread_join(thread, NULL), 0);
+}
+
+/* ---- no space
+ * --------------------------------------------------------------------------------------
+ */
+
+Test(file_compact, no_space_for_the_copy)
+{
+    put_many(150, 1, 1000);
+    for (size_t i = 0; i < 150; i += 2)
+        cr_assert_eq(put(&box, name_of(i), 2, 1000, 0), MAKO_OK);
+    inject_fail(INJECT_PWRITEV, 1, 1000, ENOSPC);
+    cr_assert_eq(compact(&box), MAKO_E_NO_SPACE);
+    cr_assert_not_null(strstr(box.err.text, ": compaction: No space left on device"),
+                       "%s", box.err.text);
+    cr_assert_str_empty(any_file(".tmp", look_for_name, (char[600]){""}) ? "left" : "");
+    inject_reset();
+    for (size_t i = 0; i < 150; i++)
+        cr_assert(holds(&box, name_of(i), i % 2 == 0 ? 2 : 1));
+    must_compact();
+    cr_assert_not(on_disk("stream-2", 1));
+    for (size_t i = 0; i < 150; i++)
+        cr_assert(holds(&box, name_of(i), i % 2 == 0 ? 2 : 1));
+    box_reopen(&box);
+    cr_assert_str_empty(box_log());
+}
+
+/* What needs nothing goes first, even where there is no room for its copy's header. */
+Test(file_compact, no_space_and_a_segment_that_needs_nothing)
+{
+    put_many(60, 1, 1000);
+    put_many(60, 2, 1000);
+    must_compact();
+    put_many(60, 3, 1000);
+    inject_fail(INJECT_OPENAT, 1, 1, ENOSPC);
+    must_compact();
+    cr_assert_not(on_disk("stream-2", 2));
+    inject_reset();
+    for (size_t i = 0; i < 60; i++)
+        cr_assert(holds(&box, name_of(i), 3));
+    box_reopen(&box);
+    cr_assert_str_empty(box_log());
+}
