@@ -188,7 +188,7 @@ static enum verdict bad_openings(struct trial *t)
     mako_store *store = (mako_store *)(uintptr_t)0x1234;
     struct mako_error err = {""};
     struct mako_source source = {
-        .struct_size = sizeof source, .flags = 1, .path = t->conf, .name = "test"};
+        .struct_size = sizeof source, .flags = 1u << 31, .path = t->conf, .name = "test"};
 
     CHECK(mako_store_open(t->conf, "tset", &store, &err) == MAKO_E_CONFIG);
     CHECKF(strstr(err.text, t->conf) && strstr(err.text, "did you mean 'test'"), "%s",
@@ -205,6 +205,35 @@ static enum verdict bad_openings(struct trial *t)
     CHECKF(strstr(err.text, "no_such_option"), "%s", err.text);
     CHECK(mako_store_open_source(&source, &store, NULL) == MAKO_E_CONFIG);
     CHECK(store == (mako_store *)(uintptr_t)0x1234);
+    return PASS;
+}
+
+/* A second opening only to read, where the first is closed or the plugin can do both at
+ * once: it shows what was saved, and writes nothing. */
+static enum verdict read_only(struct trial *t)
+{
+    struct mako_source source = {.struct_size = sizeof source,
+                                 .flags = MAKO_SOURCE_READ_ONLY,
+                                 .path = t->conf,
+                                 .name = "test"};
+    const struct mako_save save = {
+        .struct_size = sizeof save, .seq = 1, .schema = 1, .state = "x", .state_len = 1};
+    const struct mako_save *saves[] = {&save, &save};
+    const char *streams[] = {"a", "b"};
+    struct mako_error err = {""};
+    mako_store *store = NULL;
+    int statuses[2];
+
+    trial_close(t);
+    CHECKF(mako_store_open_source(&source, &store, &err) == MAKO_OK, "%s", err.text);
+    CHECK(mako_store_save(store, "a", &save, &err) == MAKO_E_INVALID);
+    CHECKF(strstr(err.text, "was opened only to be read"), "%s", err.text);
+    CHECK(mako_store_save_many(store, streams, saves, 2, statuses, &err) == MAKO_OK);
+    CHECK(statuses[0] == MAKO_E_INVALID && statuses[1] == MAKO_E_INVALID);
+    CHECK(mako_store_remove(store, "a", &err) == MAKO_E_INVALID);
+    CHECK(mako_store_compact(store, NULL, NULL, &err) < 0);
+    CHECK(mako_store_peek(store, "a", NULL, &err) == MAKO_NOT_FOUND);
+    mako_store_unref(store);
     return PASS;
 }
 
@@ -246,6 +275,7 @@ const struct test_case cases_arguments[] = {
     {"no_error_text_is_wanted", no_error_text_is_wanted},
     {"info_fills_what_there_is_room_for", info_fills_what_there_is_room_for},
     {"bad_openings", bad_openings},
+    {"read_only", read_only},
     {"more_durability_than_promised", more_durability_than_promised},
     {NULL, NULL},
 };
