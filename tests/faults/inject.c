@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -269,18 +270,20 @@ int unlinkat(int dir, const char *path, int flags)
     return error != 0 ? fail_with(error) : next.call(dir, path, flags);
 }
 
-/* Only of files: memory is another matter. */
+/* Only of files: memory is another matter, and a sanitizer asks for it before anything
+ * else works. */
 void *mmap(void *at, size_t len, int protection, int flags, int fd, off_t offset)
 {
     union {
-        void *symbol;
-        void *(*call)(void *, size_t, int, int, int, off_t);
-    } next = {.symbol = next_of("mmap")};
+        long result;
+        void *map;
+    } mapped;
     int error = fd >= 0 ? count(INJECT_MMAP) : 0;
 
     if (error != 0) {
         errno = error;
         return MAP_FAILED;
     }
-    return next.call(at, len, protection, flags, fd, offset);
+    mapped.result = syscall(SYS_mmap, at, len, protection, flags, fd, offset);
+    return mapped.map;
 }
