@@ -3,16 +3,15 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
+
+#include "pages.h"
 
 #define CHUNK_BYTES  ((size_t)ARENA_CHUNK * ARENA_UNIT)
 #define REGION_BYTES ((size_t)8 << 20)
-#define HUGE_PAGE    ((size_t)2 << 20)
 
 struct arena_region {
     struct arena_region *next;
-    void *mapped;
-    unsigned char *base; /* within it, aligned to a huge page */
+    struct pages pages;
 };
 
 void arena_pool_init(struct arena_pool *pool)
@@ -27,7 +26,7 @@ void arena_pool_done(struct arena_pool *pool)
         struct arena_region *region = pool->regions;
 
         pool->regions = region->next;
-        (void)munmap(region->mapped, REGION_BYTES + HUGE_PAGE);
+        pages_give(&region->pages);
         free(region);
     }
     (void)pthread_mutex_destroy(&pool->lock);
@@ -41,16 +40,10 @@ static struct arena_region *add_region(struct arena_pool *pool)
 
     if (region == NULL)
         return NULL;
-    region->mapped = mmap(NULL, REGION_BYTES + HUGE_PAGE, PROT_READ | PROT_WRITE,
-                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (region->mapped == MAP_FAILED) {
+    if (!pages_take(&region->pages, REGION_BYTES, pool->regions != NULL)) {
         free(region);
         return NULL;
     }
-    region->base = region->mapped;
-    region->base += HUGE_PAGE - (uintptr_t)region->base % HUGE_PAGE;
-    if (pool->regions != NULL)
-        (void)madvise(region->base, REGION_BYTES, MADV_HUGEPAGE);
     region->next = pool->regions;
     pool->regions = region;
     pool->used = 0;
@@ -63,7 +56,7 @@ static unsigned char *take_chunk(struct arena_pool *pool)
 
     (void)pthread_mutex_lock(&pool->lock);
     if (pool->used < REGION_BYTES || add_region(pool) != NULL) {
-        chunk = pool->regions->base + pool->used;
+        chunk = (unsigned char *)pool->regions->pages.base + pool->used;
         pool->used += CHUNK_BYTES;
     }
     (void)pthread_mutex_unlock(&pool->lock);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "arena.h"
+#include "slots.h"
 
 #define SHARDS     256u
 #define FIRST_ROOM 16u
@@ -24,23 +25,20 @@ struct index_entry {
     char stream[];
 };
 
-struct slot {
-    uint32_t hash; /* of the id, its low half */
-    uint32_t ref;  /* of the entry; 0: free */
-};
-
 /* Linear probing, a power of two of slots, no holes inside a run. */
 struct shard {
     pthread_mutex_t lock;
     struct slot *slots;
     uint32_t room, count;
     uint32_t absent; /* of count, those that are only reserved */
+    bool removals;   /* recovery has found some */
     struct arena arena;
 };
 
 struct index {
     struct shard shards[SHARDS];
     struct arena_pool pool;
+    struct slots_pool slots;
 };
 
 struct index *index_new(void)
@@ -50,6 +48,7 @@ struct index *index_new(void)
     if (index == NULL)
         return NULL;
     arena_pool_init(&index->pool);
+    slots_pool_init(&index->slots, SHARDS);
     for (size_t i = 0; i < SHARDS; i++) {
         index->shards[i].arena.pool = &index->pool;
         (void)pthread_mutex_init(&index->shards[i].lock, NULL);
@@ -62,11 +61,11 @@ void index_free(struct index *index)
     if (index == NULL)
         return;
     for (size_t i = 0; i < SHARDS; i++) {
-        free(index->shards[i].slots);
         arena_done(&index->shards[i].arena);
         (void)pthread_mutex_destroy(&index->shards[i].lock);
     }
     arena_pool_done(&index->pool);
+    slots_pool_done(&index->slots);
     free(index);
 }
 
@@ -139,9 +138,11 @@ static struct index_entry *find(const struct shard *shard, struct mako_str strea
     return entry != NULL && entry->segment != NULL ? entry : NULL;
 }
 
-static bool resize(struct shard *shard, uint32_t room)
+static bool resize(struct index *index, struct shard *shard, uint32_t room)
 {
-    struct slot *slots = room == 0 ? NULL : calloc(room, sizeof *slots);
+    struct slot *slots =
+        room == 0 ? NULL
+                  : slots_take(&index->slots, (size_t)(shard - index->shards), room);
 
     if (slots == NULL)
         return false;
@@ -154,30 +155,31 @@ static bool resize(struct shard *shard, uint32_t room)
             at = (at + 1) & (room - 1);
         slots[at] = shard->slots[i];
     }
-    free(shard->slots);
+    slots_give(&index->slots, shard->room);
     shard->slots = slots;
     shard->room = room;
     return true;
 }
 
 /* Make sure that one more entry fits; one slot stays free. */
-static bool ensure_slot(struct shard *shard)
+static bool ensure_slot(struct index *index, struct shard *shard)
 {
     uint64_t needed = (uint64_t)shard->count + 1;
 
     if (needed * 4 <= (uint64_t)shard->room * 3)
         return true;
-    return resize(shard, shard->room == 0 ? FIRST_ROOM : shard->room * 2) ||
+    return resize(index, shard, shard->room == 0 ? FIRST_ROOM : shard->room * 2) ||
            needed < shard->room;
 }
 
 /* A new entry of stream, in its slot, with nothing stored. */
-static struct index_entry *add(struct shard *shard, struct mako_str stream, uint64_t hash)
+static struct index_entry *add(struct index *index, struct shard *shard,
+                               struct mako_str stream, uint64_t hash)
 {
     struct index_entry *entry;
     uint32_t ref, slot;
 
-    if (!ensure_slot(shard))
+    if (!ensure_slot(index, shard))
         return NULL;
     ref = arena_take(&shard->arena, entry_size(stream.len));
     if (ref == 0)
@@ -246,6 +248,7 @@ static void repoint(struct shard *shard, struct index_entry *entry,
     entry->place = (uint32_t)(place->offset / FORMAT_ALIGN);
     entry->damaged = place->damaged;
     entry->removed = place->removed;
+    shard->removals = shard->removals || place->removed;
     if (weighs(entry))
         (void)atomic_fetch_add(&entry->segment->live, record_size(entry));
 }
@@ -315,7 +318,7 @@ struct index_entry *index_reserve(struct index *index, struct mako_str stream,
     struct index_entry *entry = find_any(shard, stream, hash);
 
     if (entry == NULL)
-        entry = add(shard, stream, hash);
+        entry = add(index, shard, stream, hash);
     if (entry != NULL)
         entry->holds++;
     unlock_shard(shard);
@@ -383,7 +386,7 @@ void index_expect(struct index *index, uint64_t streams)
         struct shard *shard = lock_number(index, i);
 
         if (room > shard->room)
-            (void)resize(shard, (uint32_t)room); /* else it grows as it must */
+            (void)resize(index, shard, (uint32_t)room); /* else it grows as it must */
         unlock_shard(shard);
     }
 }
@@ -395,18 +398,77 @@ static bool supersedes(const struct place *place, const struct index_entry *entr
            (place->number == entry->number && entry->damaged);
 }
 
+/* The caller holds the lock. */
+static bool recover_one(struct index *index, struct shard *shard, struct mako_str stream,
+                        uint64_t hash, const struct place *place)
+{
+    struct index_entry *entry = find_any(shard, stream, hash);
+
+    if (entry == NULL)
+        entry = add(index, shard, stream, hash);
+    if (entry != NULL && supersedes(place, entry))
+        repoint(shard, entry, place);
+    return entry != NULL;
+}
+
 bool index_recover(struct index *index, struct mako_str stream, uint64_t hash,
                    const struct place *place)
 {
     struct shard *shard = lock_shard(index, hash);
-    struct index_entry *entry = find_any(shard, stream, hash);
+    bool recovered = recover_one(index, shard, stream, hash, place);
 
-    if (entry == NULL)
-        entry = add(shard, stream, hash);
-    if (entry != NULL && supersedes(place, entry))
-        repoint(shard, entry, place);
     unlock_shard(shard);
-    return entry != NULL;
+    return recovered;
+}
+
+/* Those of one shard: which of found they are.  Asks for all slots, then for all entries
+ * there; in this function, because gcc drops calls of one that does nothing else. */
+static bool recover_some(struct index *index, const struct index_found *found,
+                         const uint16_t *which, size_t count)
+{
+    struct shard *shard = lock_shard(index, found[which[0]].hash);
+    uint32_t mask = shard->room - 1;
+    bool recovered = true;
+
+    for (size_t i = 0; shard->room != 0 && i < count; i++)
+        __builtin_prefetch(&shard->slots[(uint32_t)found[which[i]].hash & mask]);
+    for (size_t i = 0; shard->room != 0 && i < count; i++) {
+        uint32_t slot = (uint32_t)found[which[i]].hash & mask;
+
+        if (shard->slots[slot].ref != 0)
+            __builtin_prefetch(entry_at(shard, slot));
+    }
+    for (size_t i = 0; i < count && recovered; i++) {
+        const struct index_found *each = &found[which[i]];
+
+        recovered = recover_one(index, shard, each->stream, each->hash, &each->place);
+    }
+    unlock_shard(shard);
+    return recovered;
+}
+
+bool index_recover_many(struct index *index, const struct index_found *found,
+                        size_t count)
+{
+    uint16_t ends[SHARDS] = {0}, which[INDEX_MANY];
+    size_t from = 0;
+    bool recovered = true;
+
+    for (size_t i = 0; i < count; i++)
+        ends[found[i].hash >> 56]++;
+    for (size_t i = 1; i < SHARDS; i++)
+        ends[i] = (uint16_t)(ends[i] + ends[i - 1]);
+    for (size_t i = count; i-- > 0;)
+        which[--ends[found[i].hash >> 56]] = (uint16_t)i;
+    /* Now they are beginnings. */
+    for (size_t i = 0; i < SHARDS && recovered; i++) {
+        size_t end = i + 1 < SHARDS ? ends[i + 1] : count;
+
+        if (end > from)
+            recovered = recover_some(index, found, which + from, end - from);
+        from = end;
+    }
+    return recovered;
 }
 
 /* The entry whose id hashes to hash. */
@@ -440,12 +502,13 @@ void index_settle(struct index *index)
         struct shard *shard = lock_number(index, i);
         uint32_t slot = 0;
 
-        while (slot < shard->room) {
+        while (shard->removals && slot < shard->room) {
             if (shard->slots[slot].ref != 0 && entry_at(shard, slot)->removed)
                 drop(shard, slot);
             else
                 slot++;
         }
+        shard->removals = false;
         unlock_shard(shard);
     }
 }

@@ -52,6 +52,19 @@ void index_expect(struct index *index, uint64_t streams);
  * memory. */
 bool index_recover(struct index *index, struct mako_str stream, uint64_t hash,
                    const struct place *place);
+/* A record that recovery has found. */
+struct index_found {
+    struct mako_str stream;
+    uint64_t hash; /* of the id */
+    struct place place;
+};
+
+#define INDEX_MANY 2048u
+
+/* For recovery: index_recover() of each, at most INDEX_MANY.  Several times as fast,
+ * since what has to be looked at is fetched from memory beforehand. */
+bool index_recover_many(struct index *index, const struct index_found *found,
+                        size_t count);
 /* For recovery: a record of number, of the stream whose id hashes to hash, stood at place
  * and cannot be read.  The stream is damaged unless a later record was found. */
 void index_recover_lost(struct index *index, uint64_t hash, const struct place *place);

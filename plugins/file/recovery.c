@@ -60,7 +60,9 @@ struct scan {
     uint64_t last;   /* log number of the last good frame */
     struct format_recent recent;
     struct doubt *doubts;
-    bool clean; /* nothing was found wrong */
+    bool clean;                /* nothing was found wrong */
+    struct index_found *batch; /* entries of its index file, on their way to the index */
+    size_t batched;
 };
 
 static int scan_failed(const struct scan *scan, int error)
@@ -415,6 +417,26 @@ static bool fits(const struct found *file, const struct format_listing *head)
            (file->bound.number == 0 || file->bound.length == head->end.length);
 }
 
+static int apply_batch(struct scan *scan)
+{
+    bool applied = index_recover_many(scan->setup->index, scan->batch, scan->batched);
+
+    scan->batched = 0;
+    return applied ? MAKO_OK : scan_failed(scan, ENOMEM);
+}
+
+/* As apply(), with others that come.  stream stays where it is until then. */
+static int apply_later(struct scan *scan, const char *stream, const struct place *place)
+{
+    struct mako_str id = {.ptr = stream, .len = place->stream_len};
+
+    if (place->removed)
+        (void)atomic_fetch_add(&scan->segment->tombs, format_record_size(id.len, 0));
+    scan->batch[scan->batched++] = (struct index_found){
+        .stream = id, .hash = format_hash(stream, id.len), .place = *place};
+    return scan->batched == INDEX_MANY ? apply_batch(scan) : MAKO_OK;
+}
+
 static int take_entry(void *arg, const struct format_frame *frame, uint64_t offset,
                       const char *stream)
 {
@@ -435,20 +457,32 @@ static int take_entry(void *arg, const struct format_frame *frame, uint64_t offs
         scan->clean = false;
     place.damaged = frame->type == FORMAT_DAMAGED || scan->file->lost ||
                     (end > scan->file->size && !place.removed);
-    return apply(scan, stream, &place);
+    return apply_later(scan, stream, &place);
+}
+
+static int take_entries(struct scan *scan, const struct listing *listing)
+{
+    int status;
+
+    scan->batch = malloc(INDEX_MANY * sizeof *scan->batch);
+    if (scan->batch == NULL)
+        return scan_failed(scan, ENOMEM);
+    status = listing_each(listing, take_entry, scan);
+    if (status == MAKO_OK)
+        status = apply_batch(scan);
+    free(scan->batch);
+    return status == EILSEQ ? scan_failed(scan, status) : status;
 }
 
 static int take_listing(struct scan *scan, const struct listing *listing,
                         struct format_tail *tail)
 {
-    int status = listing_each(listing, take_entry, scan);
+    int status = take_entries(scan, listing);
 
     if (!scan->clean && !scan->file->lost && scan->file->bound.number == 0)
         survey_say(scan->setup, MAKO_LOG_WARN, scan->name,
                    "damaged: has %" PRIu64 " bytes, but %" PRIu64 " were written",
                    scan->file->size, listing->head.end.length);
-    if (status == EILSEQ)
-        return scan_failed(scan, status);
     if (status == MAKO_OK) {
         *tail = listing->head.end;
         atomic_store(&scan->segment->indexed, true);
