@@ -2,7 +2,8 @@
  *
  * One run at a time, by the thread or by a caller.  The thread acts where too much is
  * dead, where something has been dead for too long, where segments need nothing at all,
- * and where removals that only wait for older segments have become many. */
+ * where many are small, and where removals that only wait for older segments have become
+ * many. */
 #include "compact.h"
 
 #include <errno.h>
@@ -16,6 +17,7 @@
 
 #define PARTS_MAX   64u /* of a run */
 #define SMALL_PART  8   /* a segment of this part of segment_size is taken along */
+#define MERGE_LEAST 16u /* of those in a row become one */
 #define TOMBS_PART  8   /* of all bytes, before removals are worth a sweep */
 #define TOMBS_LEAST 0x100000u
 #define RETRY_MS    10000 /* after a failure */
@@ -86,8 +88,7 @@ void compactor_count(struct compactor *compactor, uint64_t *runs, uint64_t *byte
     *bytes = atomic_load(&compactor->freed);
 }
 
-/* ---- looking
- * ---------------------------------------------------------------------------- */
+/* ---- looking ---------------------------------------------------------------------- */
 
 static bool view_take(struct compactor *compactor, struct view *view)
 {
@@ -132,8 +133,7 @@ static struct run make_run(struct compactor *compactor, const struct view *view,
     return run;
 }
 
-/* ---- choosing
- * --------------------------------------------------------------------------- */
+/* ---- choosing --------------------------------------------------------------------- */
 
 /* Segments in a row that need nothing; only if one of them takes space.  *count 0:
  * none. */
@@ -257,6 +257,50 @@ static bool first_unclean(const struct view *view, uint64_t last, size_t *at)
     return false;
 }
 
+static bool is_small(const struct compactor *compactor, const struct segment *segment)
+{
+    return !atomic_load(&segment->stuck) && !segment->lost &&
+           payload(segment) <= compactor->setup.segment_size / SMALL_PART;
+}
+
+/* As many small segments before end as can become one; *count 0: too few.  The largest is
+ * no larger than the others together, so that the same bytes are not copied each time
+ * that some have come. */
+static size_t choose_small_before(const struct compactor *compactor,
+                                  const struct view *view, size_t end, size_t *count)
+{
+    uint64_t most = 0, total = 0, taken = 0;
+    size_t first = end, found = end;
+
+    while (first > 0 && end - first < PARTS_MAX &&
+           is_small(compactor, view->all[first - 1])) {
+        uint64_t length = atomic_load(&view->all[--first]->length);
+
+        taken += needed(view->all[first]);
+        if (taken > compactor->setup.segment_size)
+            break;
+        total += length;
+        if (length > most)
+            most = length;
+        if (end - first >= MERGE_LEAST && most * 2 <= total)
+            found = first;
+    }
+    *count = end - found;
+    return found;
+}
+
+/* Many short openings leave many small segments. */
+static size_t choose_small(const struct compactor *compactor, const struct view *view,
+                           size_t *count)
+{
+    size_t first = 0;
+
+    *count = 0;
+    for (size_t end = view->count; end >= MERGE_LEAST && *count == 0; end--)
+        first = choose_small_before(compactor, view, end, count);
+    return first;
+}
+
 /* What the thread does next; *rate is its budget.  *count 0: nothing. */
 static size_t choose(struct compactor *compactor, const struct view *view, size_t *count,
                      int64_t *rate)
@@ -275,6 +319,10 @@ static size_t choose(struct compactor *compactor, const struct view *view, size_
     }
     if (overdue(compactor, view, &at))
         return grow(compactor, view, at, count);
+    if (percent < 100)
+        at = choose_small(compactor, view, count);
+    if (*count != 0)
+        return at;
     if (percent < 100 && sums.tombs > TOMBS_LEAST &&
         sums.tombs * TOMBS_PART > sums.size &&
         first_unclean(view, log_last(compactor->setup.log), &at))
@@ -283,8 +331,7 @@ static size_t choose(struct compactor *compactor, const struct view *view, size_
     return 0;
 }
 
-/* ---- working
- * ---------------------------------------------------------------------------- */
+/* ---- working ---------------------------------------------------------------------- */
 
 static uint64_t run_length(const struct run *run)
 {
@@ -417,8 +464,7 @@ static int work(struct compactor *compactor)
     return error;
 }
 
-/* ---- the thread
- * -------------------------------------------------------------------------- */
+/* ---- the thread ------------------------------------------------------------------- */
 
 /* How long the thread may sleep. */
 static int64_t next_ms(struct compactor *compactor, int error)
@@ -502,8 +548,7 @@ void compactor_finish(struct compactor *compactor)
         write_listings(compactor);
 }
 
-/* ---- on demand
- * ----------------------------------------------------------------------------- */
+/* ---- on demand -------------------------------------------------------------------- */
 
 /* Whether something in it can be given back. */
 static bool has_waste(struct compactor *compactor, const struct view *view, size_t at)

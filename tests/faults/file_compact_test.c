@@ -563,6 +563,30 @@ Test(file_compact, overwriting_does_not_fill_the_disk)
         cr_assert(holds(&box, name_of(i), 10));
 }
 
+static bool are_few(void)
+{
+    return counter(&box, "segments") < 40;
+}
+
+/* A file for each short opening would make later ones long. */
+Test(file_compact, small_files_become_one)
+{
+    box.dead_space = 40;
+    for (size_t i = 0; i < 200; i++) {
+        box_reopen(&box);
+        cr_assert_eq(put(&box, name_of(i), 1, 100, 0), MAKO_OK);
+    }
+    box_reopen(&box);
+    wait_until(are_few);
+    cr_assert_eq(counter(&box, "streams"), 200);
+    for (size_t i = 0; i < 200; i++)
+        cr_assert(holds(&box, name_of(i), 1));
+    box_reopen(&box);
+    cr_assert(are_few());
+    for (size_t i = 0; i < 200; i++)
+        cr_assert(holds(&box, name_of(i), 1));
+}
+
 static bool erased(void)
 {
     return !on_disk("stream-0", 1) && !on_disk("stream-5", 1);
