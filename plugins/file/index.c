@@ -109,6 +109,7 @@ static uint32_t find_slot(const struct shard *shard, struct mako_str stream,
         if (shard->slots[slot].hash == hash) {
             const struct index_entry *entry = entry_at(shard, slot);
 
+            __builtin_prefetch(entry->stream + stream.len); /* in the next line */
             if (entry->stream_len == stream.len &&
                 memcmp(entry->stream, stream.ptr, stream.len) == 0)
                 return slot;
