@@ -173,9 +173,11 @@ int io_size(int fd, uint64_t *len)
     return 0;
 }
 
-void io_forget(int fd)
+void io_forget(int fd, uint64_t from)
 {
-    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE); /* no part of one is forgotten */
+
+    (void)posix_fadvise(fd, (off_t)(from - from % page), 0, POSIX_FADV_DONTNEED);
 }
 
 void io_write_back(int fd, uint64_t from, uint64_t len)

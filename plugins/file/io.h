@@ -43,8 +43,9 @@ int io_unlink(int dir, const char *name);
 int io_rename(int dir, const char *from, const char *to);
 int io_size(int fd, uint64_t *len);
 
-/* Forget clean cached pages, so that the next read asks the medium.  Best effort. */
-void io_forget(int fd);
+/* Forget clean cached pages from there on, so that the next read asks the medium.  Best
+ * effort. */
+void io_forget(int fd, uint64_t from);
 
 /* Begin to move what was written in [from, from + len) to the medium, so that a later
  * flush finds little to do.  Best effort, promises nothing. */

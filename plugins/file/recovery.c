@@ -35,7 +35,7 @@ struct recovery {
     const struct recovery_setup *setup;
     struct survey survey;
     struct segment **segments; /* of the survey's files; NULL: does not count */
-    _Atomic size_t next;       /* file to be read */
+    _Atomic size_t next;       /* file to be read, counted from the last */
     pthread_mutex_t lock;      /* of what follows */
     int status;                /* of the first failure */
     struct mako_error *err;    /* and its text */
@@ -61,6 +61,7 @@ struct scan {
     struct format_recent recent;
     struct doubt *doubts;
     bool clean;                /* nothing was found wrong */
+    bool unsure;               /* the page cache may show what never reached the medium */
     struct index_found *batch; /* entries of its index file, on their way to the index */
     size_t batched;
 };
@@ -384,15 +385,52 @@ static uint64_t known_whole(const struct scan *scan)
     return to > scan->acknowledged ? to : scan->acknowledged;
 }
 
+/* What a frame was written after: all that had been flushed by then. */
+static int find_flushed(struct scan *scan, uint64_t *flushed)
+{
+    uint64_t offset = FORMAT_HEADER;
+    char stream[FORMAT_STREAM];
+    struct format_frame frame;
+    bool found = true;
+    int error = 0;
+
+    *flushed = 0;
+    while (error == 0 && found) {
+        error = reader_next(&scan->reader, &offset, &frame, stream, &found);
+        if (error != 0 || !found)
+            break;
+        if (frame.acknowledged > *flushed)
+            *flushed = frame.acknowledged;
+        offset += format_record_size(frame.stream_len, frame.blob_len);
+    }
+    return error;
+}
+
+/* After a failed flush the page cache shows data that never reached the medium: read it
+ * from there, as far as it may be of that. */
+static int distrust_cache(struct scan *scan)
+{
+    uint64_t flushed;
+    int error = find_flushed(scan, &flushed);
+
+    if (error == 0)
+        io_forget(scan->reader.fd, flushed);
+    scan->reader.have = 0;
+    return error;
+}
+
 /* Read the segment's own records. */
 static int read_records(struct scan *scan, struct format_tail *tail)
 {
-    int status;
+    int status, error = 0;
 
     scan->reader.window = malloc(READER_WINDOW);
     if (scan->reader.window == NULL)
         return scan_failed(scan, ENOMEM);
-    status = settle_doubts(scan, scan_records(scan));
+    if (scan->unsure)
+        error = distrust_cache(scan);
+    status =
+        error != 0 ? scan_failed(scan, error) : settle_doubts(scan, scan_records(scan));
     free(scan->reader.window);
     if (status != MAKO_OK)
         return status;
@@ -494,10 +532,8 @@ static int take_listing(struct scan *scan, const struct listing *listing,
 
 /* ---- all of them ------------------------------------------------------------------- */
 
-/* What is found must count for sure: on the medium, and, where the segment itself is
- * read, not only in the page cache, which after a failed flush shows data that never
- * reached the medium. */
-static int make_durable(const struct scan *scan, bool listed)
+/* What is found must count for sure: on the medium, not only in the page cache. */
+static int make_durable(struct scan *scan, bool listed)
 {
     bool power = scan->file->header.durability >= MAKO_DURABLE_POWER;
     int error;
@@ -506,8 +542,7 @@ static int make_durable(const struct scan *scan, bool listed)
         (power && (listed || !scan->file->last)))
         return 0;
     error = io_flush(scan->reader.fd);
-    if (error == 0 && power)
-        io_forget(scan->reader.fd);
+    scan->unsure = power;
     return error;
 }
 
@@ -574,12 +609,12 @@ static void *work(void *arg)
     struct recovery *recovery = arg;
     struct mako_error err = {.text = ""};
     int status = MAKO_OK;
-    size_t which;
+    size_t count = recovery->survey.count, done;
 
-    while (status == MAKO_OK &&
-           (which = atomic_fetch_add(&recovery->next, 1)) < recovery->survey.count)
-        if (recovery->segments[which] != NULL)
-            status = scan_file(recovery, which, &err);
+    /* The last one first: it has no index file, so that it takes longest. */
+    while (status == MAKO_OK && (done = atomic_fetch_add(&recovery->next, 1)) < count)
+        if (recovery->segments[count - 1 - done] != NULL)
+            status = scan_file(recovery, count - 1 - done, &err);
     if (status != MAKO_OK) {
         atomic_store(&recovery->next, recovery->survey.count);
         (void)pthread_mutex_lock(&recovery->lock);
