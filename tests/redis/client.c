@@ -12,6 +12,7 @@
 
 struct server server;
 const char *store_settings = "";
+const char *max_snapshot = "4MiB";
 
 void take_away(void)
 {
@@ -28,8 +29,8 @@ int open_with(const char *durability, const char *options, mako_store **store,
 
     (void)snprintf(json, sizeof json,
                    "{\"stores\": {\"s\": {\"plugin\": \"%s\", \"durability\": \"%s\", "
-                   "\"max_snapshot\": \"4MiB\"%s, \"options\": {%s}}}}",
-                   MAKO_REDIS_PLUGIN, durability, store_settings, options);
+                   "\"max_snapshot\": \"%s\"%s, \"options\": {%s}}}}",
+                   MAKO_REDIS_PLUGIN, durability, max_snapshot, store_settings, options);
     return mako_store_open_json(json, strlen(json), "s", store, err);
 }
 

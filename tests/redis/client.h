@@ -19,6 +19,8 @@ void take_away(void);
 
 /* More of a store's own settings, each with a comma before it; "" at first. */
 extern const char *store_settings;
+/* "4MiB" at first. */
+extern const char *max_snapshot;
 /* A store named "s" on the server; options: more of the plugin's, each with a comma
  * before it. */
 int open_store(const char *durability, const char *options, mako_store **store,
