@@ -51,6 +51,11 @@ uint64_t kept(mako_store *store, const char *stream);
 /* Counter "plugin.NAME" of the store. */
 uint64_t counter(mako_store *store, const char *name);
 
+/* Those that with-redis started, sentinels left out: port, pid and directory of each. */
+size_t find_servers(struct server *servers, size_t room);
+/* It answers a command with these words. */
+bool server_says(const struct server *one, const char *command, const char *words);
+
 uint64_t now_ms(void);
 void breathe(void);
 void has_words(const char *text, const char *words);
