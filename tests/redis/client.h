@@ -10,6 +10,15 @@
 
 #include <mako/snapshot.h>
 
+/* A build that runs slowly and takes memory for itself. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+
 #define MIB    (1u << 20)
 #define ALWAYS "--appendonly", "yes", "--appendfsync", "always"
 

@@ -10,14 +10,6 @@
 
 #include <criterion/criterion.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-
 /* Generous beside the time limits of the options below. */
 #define LIMIT_MS  30000
 #define MEMORY_KB 65536

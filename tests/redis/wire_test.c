@@ -189,6 +189,12 @@ Test(redis_wire, a_batch_is_one_round_trip)
 /* ---- sizes ----------------------------------------------------------------------------
  */
 
+#ifdef SANITIZED
+#define STEP 199
+#else
+#define STEP 37
+#endif
+
 /* Around each border that the plugin has, and up to 10 MiB; fewer of the largest where
  * they are slow. */
 Test(redis_wire, every_size_comes_back)
@@ -202,7 +208,7 @@ Test(redis_wire, every_size_comes_back)
     max_snapshot = "11MiB";
     store = must_open("crash", ", \"io_timeout\": \"60s\", \"op_timeout\": \"120s\"");
     for (size_t i = 0; i < sizeof borders / sizeof borders[0]; i++) {
-        size_t border = borders[i], step = border > MIB ? 397 : 37;
+        size_t border = borders[i], step = border > MIB ? 397 : STEP;
 
         for (size_t len = border > 400 ? border - 400 : 0; len <= border + 4;
              len += step) {
