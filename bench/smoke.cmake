@@ -18,7 +18,7 @@ if(REDIS)
     redis.load_1k_vs_hiredis redis.save_1k_vs_hiredis
     redis.load_64k_vs_hiredis redis.save_64k_vs_hiredis redis.save_1m_vs_hiredis
     redis.load_many_64_vs_pipeline redis.save_many_64_vs_pipeline
-    redis.save_many_64_plain_vs_pipeline
+    redis.save_many_64_always_vs_pipeline
     redis.save_always_t8_vs_t1 redis.refused_1m_bytes)
 endif()
 foreach(name ${names})

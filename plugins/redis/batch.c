@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <xxhash.h>
+
 #include "jitter.h"
 #include "ops.h"
 #include "scripts.h"
@@ -40,6 +42,7 @@ struct window {
     int *statuses;
     int64_t deadline;
     struct item items[WINDOW];
+    uint8_t found[2 * WINDOW]; /* saves: by a stream's hash, its item's number and 1 */
     size_t count, bytes;
     char *room; /* of the keys */
     size_t room_used, room_size;
@@ -74,6 +77,7 @@ static void window_free(struct window *window)
 static void window_begin(struct window *window)
 {
     window->count = window->bytes = 0;
+    memset(window->found, 0, sizeof window->found);
     window->room_used = 0;
     window->deadline = task_deadline(window->store);
 }
@@ -210,24 +214,48 @@ static void say_guard(const struct group *group, const struct span *span,
     conn_arg_text(conn, suffix);
 }
 
-static void say_set(const struct settings *settings, struct conn *conn,
-                    const struct item *item)
+/* All values in one command, which costs the server about half of what a SET for each
+ * does; but only SET takes a life along. */
+static bool one_command(const struct settings *settings)
 {
-    conn_command(conn, "SET", settings->ttl > 0 ? 4 : 2);
+    return settings->ttl == 0;
+}
+
+static size_t value_commands(const struct settings *settings, const struct span *span)
+{
+    return one_command(settings) ? 1 : span->count;
+}
+
+static void say_value(const struct settings *settings, struct conn *conn,
+                      const struct item *item)
+{
+    if (!one_command(settings))
+        conn_command(conn, "SET", 4);
     conn_arg(conn, item->key.text, item->key.len);
     saving_value(conn, &item->of.saving);
-    if (settings->ttl > 0) {
+    if (!one_command(settings)) {
         conn_arg_text(conn, "PX");
         conn_arg_number(conn, settings->ttl);
     }
+}
+
+static void say_values(const struct group *group, const struct span *span)
+{
+    const struct settings *settings = &group->window->store->settings;
+    struct conn *conn = group->session->conn;
+
+    if (one_command(settings))
+        conn_command(conn, "MSET", 2 * span->count);
+    for (size_t i = span->begin; i < span->end; i++)
+        if (in_group(group, &group->window->items[i]))
+            say_value(settings, conn, &group->window->items[i]);
 }
 
 /* Some saves as one transaction: the values do not pass through Lua.  The scripts go
  * along whole, because one that a server does not know would fail alone. */
 static void say_together(const struct group *group, const struct span *span)
 {
-    const struct window *window = group->window;
-    const struct settings *settings = &window->store->settings;
+    const struct settings *settings = &group->window->store->settings;
     struct conn *conn = group->session->conn;
     char suffix[20], notes[KEY_PREFIX_MAX + 40];
 
@@ -236,9 +264,7 @@ static void say_together(const struct group *group, const struct span *span)
     (void)snprintf(notes, sizeof notes, "%s{}%s", settings->key_prefix, suffix);
     conn_command(conn, "MULTI", 0);
     say_guard(group, span, notes, suffix);
-    for (size_t i = span->begin; i < span->end; i++)
-        if (in_group(group, &window->items[i]))
-            say_set(settings, conn, &window->items[i]);
+    say_values(group, span);
     conn_command(conn, "EVAL", 4);
     conn_arg_text(conn, script_back);
     conn_arg_text(conn, "1");
@@ -260,8 +286,9 @@ static void judge_together(struct group *group, const struct span *span,
                            const struct reply *result)
 {
     static const struct mako_error stale = {""};
+    size_t commands = value_commands(&group->window->store->settings, span);
     const struct reply *late = reply_item(result, 0);
-    const struct reply *back = reply_item(result, span->count + 1);
+    const struct reply *back = reply_item(result, commands + 1);
     int64_t number = 0;
 
     if (late == NULL || late->type != REPLY_ARRAY || back == NULL ||
@@ -269,21 +296,43 @@ static void judge_together(struct group *group, const struct span *span,
         return;
     for (size_t i = span->begin; i < span->end; i++) {
         struct item *item = &group->window->items[i];
+        const struct reply *set;
 
         if (!in_group(group, item))
             continue;
         number++;
+        set = result->items[commands == 1 ? 1 : number];
         if (has_number(late, number))
             finish(group->window, item, MAKO_STALE, &stale);
         else
-            item->stored =
-                !has_number(late, -number) && reply_says(result->items[number], "OK");
+            item->stored = !has_number(late, -number) && reply_says(set, "OK");
     }
+}
+
+/* What was answered while a transaction was made: where a right is missing, no further
+ * one is tried.  False: the connection failed. */
+static bool hear_queued(struct session *session, size_t commands)
+{
+    struct trouble trouble;
+
+    for (size_t i = 0; i < commands; i++) {
+        struct reply *reply = conn_reply(session->conn);
+
+        if (reply == NULL)
+            return false;
+        if (reply->type == REPLY_ERROR) {
+            (void)trouble_answer(&trouble, "", reply->text, reply->len);
+            session->transactions &= trouble.kind != TROUBLE_DENIED;
+        }
+        reply_free(reply);
+    }
+    return true;
 }
 
 /* False: the connection failed. */
 static bool hear_together(struct group *group)
 {
+    const struct settings *settings = &group->window->store->settings;
     struct conn *conn = group->session->conn;
     struct span span;
 
@@ -293,7 +342,7 @@ static bool hear_together(struct group *group)
         span = next_span(group, at, TOGETHER);
         if (span.count == 0)
             break;
-        if (conn_pass(conn, span.count + 3))
+        if (hear_queued(group->session, value_commands(settings, &span) + 3))
             result = conn_reply(conn);
         if (result == NULL)
             return conn_trouble(conn, &group->trouble);
@@ -463,14 +512,19 @@ static void save_rest(struct window *window)
     }
 }
 
-static bool repeats(const struct window *window, struct mako_str stream)
+/* The stream is in the window already; else it counts as the next item's. */
+static bool repeats(struct window *window, struct mako_str stream)
 {
-    for (size_t i = 0; i < window->count; i++) {
-        struct mako_str other = window->items[i].of.saving.record->stream;
+    size_t at = XXH3_64bits(stream.ptr, stream.len) % sizeof window->found;
+
+    for (; window->found[at] != 0; at = (at + 1) % sizeof window->found) {
+        const struct item *item = &window->items[window->found[at] - 1];
+        struct mako_str other = item->of.saving.record->stream;
 
         if (other.len == stream.len && memcmp(other.ptr, stream.ptr, stream.len) == 0)
             return true;
     }
+    window->found[at] = (uint8_t)(window->count + 1);
     return false;
 }
 
@@ -481,8 +535,9 @@ static bool add_save(struct window *window, const struct mako_record *record,
     char *room = window_room(window, record->stream);
     struct item *item = &window->items[window->count];
 
-    if (room == NULL || repeats(window, record->stream) ||
-        (window->count > 0 && window->bytes + record->blob_len > WINDOW_BYTES))
+    if (room == NULL ||
+        (window->count > 0 && window->bytes + record->blob_len > WINDOW_BYTES) ||
+        repeats(window, record->stream))
         return false;
     if (!saving_make(&window->store->settings, record, room, &item->of.saving))
         return false;

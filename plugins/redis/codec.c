@@ -14,7 +14,11 @@
 
 static bool plain(unsigned char c)
 {
-    return c > 0x20 && c < 0x7f && strchr("%{}*?[]\\", c) == NULL;
+    static const bool special['~' + 1] = {
+        ['%'] = true, ['{'] = true, ['}'] = true, ['*'] = true,
+        ['?'] = true, ['['] = true, [']'] = true, ['\\'] = true};
+
+    return c > 0x20 && c < 0x7f && !special[c];
 }
 
 static size_t percent_encode(char *out, struct mako_str in)

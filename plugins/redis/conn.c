@@ -934,34 +934,6 @@ struct reply *conn_reply(struct conn *conn)
     return reply;
 }
 
-static bool pass_one(struct conn *conn)
-{
-    const char *line;
-    struct reply *reply;
-    size_t len;
-
-    if (!skip_asking(conn) || !next_line(conn, &line, &len))
-        return false;
-    if (line[0] == '+') {
-        conn->in_at += len;
-        conn->owed--;
-        return true;
-    }
-    reply = parse_reply(conn);
-    if (reply == NULL)
-        return false;
-    conn->owed--;
-    reply_free(reply);
-    return true;
-}
-
-bool conn_pass(struct conn *conn, size_t count)
-{
-    while (count > 0 && pass_one(conn))
-        count--;
-    return count == 0;
-}
-
 static bool string_end(struct conn *conn)
 {
     while (conn->in_end - conn->in_at < 2)

@@ -53,8 +53,6 @@ void conn_wipe(struct conn *conn);
 /* The next answer, whole; the caller frees it.  NULL: the connection failed. */
 struct reply *conn_reply(struct conn *conn);
 void reply_free(struct reply *reply);
-/* Take so many answers and forget them. */
-bool conn_pass(struct conn *conn, size_t count);
 /* The next answer where a long string is expected.  True and *other NULL: *len bytes
  * follow, all of which must be taken with conn_take() or conn_skip(); true and *other
  * set: it was something else. */

@@ -4,9 +4,10 @@
 
 #include "ops.h"
 
-/* The first look takes this much of a value: refusing costs no more. */
-#define PROBE      4096u
-#define PROBE_LAST "4095"
+/* The first look takes this much of a value, refusing costs no more: 4 KiB of the
+ * program's own, our head, and what the host puts around them. */
+#define PROBE      4608u
+#define PROBE_LAST "4607"
 
 /* ---- what is said --------------------------------------------------------------------
  */

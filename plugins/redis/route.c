@@ -400,10 +400,12 @@ static bool pick(struct route *route, uint16_t slot, struct node **node)
  * that was not used for longer is asked for again. */
 static void doubt_unused(struct route *route)
 {
-    int64_t now = now_ms();
+    int64_t now;
 
-    if (route->settings->mode == MODE_SENTINEL &&
-        now - route->picked_at > route->settings->io_timeout)
+    if (route->settings->mode != MODE_SENTINEL)
+        return;
+    now = now_ms();
+    if (now - route->picked_at > route->settings->io_timeout)
         route->stale = true;
     route->picked_at = now;
 }
@@ -413,7 +415,7 @@ bool route_pick(struct route *route, uint16_t slot, int64_t deadline, struct nod
 {
     bool found;
 
-    (void)trouble_set(trouble, TROUBLE_AWAY, "slot %u: no master known", (unsigned)slot);
+    trouble->kind = TROUBLE_NONE;
     pthread_mutex_lock(&route->lock);
     while (route->asking && wait_learnt(route, deadline))
         ;
@@ -424,6 +426,9 @@ bool route_pick(struct route *route, uint16_t slot, int64_t deadline, struct nod
     if (!found)
         route->stale = true;
     pthread_mutex_unlock(&route->lock);
+    if (!found && trouble->kind == TROUBLE_NONE)
+        (void)trouble_set(trouble, TROUBLE_AWAY, "slot %u: no master known",
+                          (unsigned)slot);
     return found;
 }
 

@@ -12,6 +12,7 @@
 
 struct server server;
 const char *store_settings = "";
+const char *max_snapshot = "4MiB";
 
 void take_away(void)
 {
@@ -28,8 +29,8 @@ int open_with(const char *durability, const char *options, mako_store **store,
 
     (void)snprintf(json, sizeof json,
                    "{\"stores\": {\"s\": {\"plugin\": \"%s\", \"durability\": \"%s\", "
-                   "\"max_snapshot\": \"4MiB\"%s, \"options\": {%s}}}}",
-                   MAKO_REDIS_PLUGIN, durability, store_settings, options);
+                   "\"max_snapshot\": \"%s\"%s, \"options\": {%s}}}}",
+                   MAKO_REDIS_PLUGIN, durability, max_snapshot, store_settings, options);
     return mako_store_open_json(json, strlen(json), "s", store, err);
 }
 
@@ -193,6 +194,36 @@ uint64_t counter(mako_store *store, const char *name)
     cr_assert_eq(status, MAKO_OK, "%s", err.text);
     cr_assert_neq(wanted.value, UINT64_MAX, "no counter '%s'", name);
     return wanted.value;
+}
+
+/* ---- the servers of with-redis --------------------------------------------------------
+ */
+
+size_t find_servers(struct server *servers, size_t room)
+{
+    const char *list = getenv("MAKO_TEST_REDIS_NODES"), *tmp = getenv("TMPDIR");
+    size_t count = 0;
+    char *end;
+
+    cr_assert(list && tmp, "to be run by with-redis");
+    while (*list && count < room) {
+        struct server *one = &servers[count++];
+
+        one->port = (uint16_t)strtoul(list, &end, 10);
+        cr_assert_eq(*end, ':', "%s", list);
+        one->pid = (pid_t)strtol(end + 1, &end, 10);
+        (void)snprintf(one->dir, sizeof one->dir, "%.200s/%u", tmp, (unsigned)one->port);
+        list = end + (*end == ' ');
+    }
+    return count;
+}
+
+bool server_says(const struct server *one, const char *command, const char *words)
+{
+    char answer[8192];
+
+    server_ask(one, command, answer, sizeof answer);
+    return strstr(answer, words) != NULL;
 }
 
 /* ---- waiting --------------------------------------------------------------------------

@@ -10,6 +10,15 @@
 
 #include <mako/snapshot.h>
 
+/* A build that runs slowly and takes memory for itself. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+
 #define MIB    (1u << 20)
 #define ALWAYS "--appendonly", "yes", "--appendfsync", "always"
 
@@ -19,6 +28,8 @@ void take_away(void);
 
 /* More of a store's own settings, each with a comma before it; "" at first. */
 extern const char *store_settings;
+/* "4MiB" at first. */
+extern const char *max_snapshot;
 /* A store named "s" on the server; options: more of the plugin's, each with a comma
  * before it. */
 int open_store(const char *durability, const char *options, mako_store **store,
@@ -48,6 +59,11 @@ int load(mako_store *store, const char *stream, uint64_t *seq, struct mako_error
 uint64_t kept(mako_store *store, const char *stream);
 /* Counter "plugin.NAME" of the store. */
 uint64_t counter(mako_store *store, const char *name);
+
+/* Those that with-redis started, sentinels left out: port, pid and directory of each. */
+size_t find_servers(struct server *servers, size_t room);
+/* It answers a command with these words. */
+bool server_says(const struct server *one, const char *command, const char *words);
 
 uint64_t now_ms(void);
 void breathe(void);

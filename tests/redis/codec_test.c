@@ -1,6 +1,7 @@
 /* tests/redis/codec_test.c - the Redis store's pure parts, compiled in: keys, slots,
  * heads of values, what servers' errors mean, the answer to CLUSTER SLOTS.  No server. */
 #include "codec.h"
+#include "jitter.h"
 #include "slot.h"
 
 #include <stdalign.h>
@@ -12,6 +13,7 @@ TestSuite(redis_keys, .timeout = 60);
 TestSuite(redis_heads, .timeout = 60);
 TestSuite(redis_errors, .timeout = 60);
 TestSuite(redis_slots, .timeout = 60);
+TestSuite(redis_pauses, .timeout = 60);
 
 /* ---- keys ------------------------------------------------------------------------- */
 
@@ -527,4 +529,37 @@ Test(redis_slots, a_name_too_long_is_nobody)
     cr_assert(slot_map_read(answer, &asked, &map));
     cr_assert_eq(map.count, 1);
     cr_assert_str_eq(host_of(0), "nobody");
+}
+
+/* ---- pauses ---------------------------------------------------------------------------
+ */
+
+/* Each at most twice the last, none longer than the longest. */
+Test(redis_pauses, double_up_to_a_limit)
+{
+    static const int64_t want[] = {20, 40, 80, 160, 320, 500, 500};
+    int64_t pause = 0;
+
+    for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
+        pause = jitter_double(pause, 20, 500);
+        cr_assert_eq(pause, want[i]);
+    }
+    cr_assert_eq(jitter_double(0, 1, 1), 1);
+}
+
+/* Callers that failed together do not come back together. */
+Test(redis_pauses, are_drawn_from_the_whole_range)
+{
+    bool drawn[101] = {false};
+
+    for (size_t i = 0; i < 100000; i++) {
+        int64_t pause = jitter(100);
+
+        cr_assert(pause >= 0 && pause <= 100);
+        drawn[pause] = true;
+    }
+    for (size_t i = 0; i <= 100; i++)
+        cr_assert(drawn[i], "%zu was never drawn", i);
+    cr_assert_eq(jitter(0), 0);
+    cr_assert_neq(unique_number(), unique_number());
 }

@@ -27,6 +27,16 @@ Test(redis, without_append_only_file_is_refused_at_power)
     mako_store_unref(must_open("crash", ""));
 }
 
+/* With or without WAITAOF. */
+Test(redis, never_flushing_is_refused_at_power)
+{
+    server = (struct server){.options = {"--appendonly", "yes", "--appendfsync", "no"}};
+    server_start(&server);
+    refused("power", "", "has appendfsync no; 'always'");
+    refused("power", "", "ask for \"durability\": \"crash\"");
+    mako_store_unref(must_open("crash", ""));
+}
+
 /* Before WAITAOF (7.2) nothing tells when such a server has flushed. */
 Test(redis, everysec_is_refused_at_power_before_waitaof)
 {

@@ -1,6 +1,7 @@
 #!/bin/bash
 # tls.sh MAKO-SNAPSHOT [absent] - whom the Redis store believes over TLS, on the server of
-# "with-redis tls"; with "absent", that a build without TLS says so.
+# "with-redis tls"; with "absent", that a build without TLS says so, and that stunnel does
+# what it then recommends.
 set -uo pipefail
 
 tool=$1
@@ -26,21 +27,59 @@ works() {
 work=$(mktemp -d "${TMPDIR:-/tmp}/mako-tls.XXXXXX") || exit 2
 trap 'rm -rf "$work"' EXIT
 store=(-c "$work/mako.json")
+certs=$MAKO_TEST_REDIS_CERTS
+head -c 300000 /dev/urandom >"$work/big"
+# tunnel NAME: stunnel with a Unix socket of our own on one side, and the server, whose
+# certificate must be for NAME, on the other.
+tunnel() {
+    rm -f "$work/socket"
+    cat >"$work/stunnel.conf" <<END
+foreground = yes
+pid =
+output = $work/stunnel.log
+[redis]
+client = yes
+accept = $work/socket
+connect = $MAKO_TEST_REDIS
+CAfile = $certs/ca.crt
+cert = $certs/client.crt
+key = $certs/client.key
+verifyChain = yes
+checkHost = $1
+END
+    stunnel "$work/stunnel.conf" &
+    tunnel=$!
+    until [ -S "$work/socket" ]; do
+        kill -0 "$tunnel" 2>/dev/null || { cat "$work/stunnel.log"; exit 2; }
+        sleep 0.02
+    done
+}
 if [ "${2-}" = absent ]; then
     echo '{"stores": {"default": {"plugin": "redis", "durability": "crash",
         "options": {"endpoints": "127.0.0.1:1", "tls": true}}}}' >"$work/mako.json"
-    refused 'built without.*TLS|TLS.*built without'
+    refused 'built without.*stunnel'
+    trap 'kill "$tunnel"; wait "$tunnel"; rm -rf "$work"' EXIT
+    cat >"$work/mako.json" <<END
+{ "stores": { "default": { "plugin": "redis", "durability": "crash", "options": {
+    "unix_socket": "$work/socket", "op_timeout": "3s" } } } }
+END
+    tunnel redis.test
+    "$tool" "${store[@]}" save big --sequence 1 --schema 1 "$work/big" || wrong "save"
+    "$tool" "${store[@]}" load big --schema 1 | cmp - "$work/big" || wrong "load"
+    kill "$tunnel"
+    wait "$tunnel"
+    tunnel evil.example
+    refused 'default'
+    grep -q 'Rejected by CERT' "$work/stunnel.log" || wrong "$(cat "$work/stunnel.log")"
     exit $((bad > 0))
 fi
 
-certs=$MAKO_TEST_REDIS_CERTS
 cat >"$work/mako.json" <<END
 { "stores": { "default": { "plugin": "redis", "durability": "crash", "options": {
     "endpoints": "$MAKO_TEST_REDIS", "tls": true, "tls_ca": "$certs/ca.crt",
     "op_timeout": "3s",
     "tls_cert": "$certs/client.crt", "tls_key": "$certs/client.key" } } } }
 END
-head -c 300000 /dev/urandom >"$work/big"
 "$tool" "${store[@]}" save big --sequence 1 --schema 1 "$work/big" || wrong "save"
 "$tool" "${store[@]}" load big --schema 1 | cmp - "$work/big" || wrong "load"
 works -o tls_verify_name=redis.test

@@ -445,9 +445,15 @@ Test(redis_trouble, the_rights_that_the_page_names_are_enough)
     must_do_all(store, 1);
     mako_store_unref(store);
 
-    must_answer("ACL SETUSER snapshots -multi -exec", "+OK");
+    must_answer("ACL SETUSER snapshots -mset", "+OK");
     store = must_open("power", AS_USER);
     must_do_all(store, 11);
+    must_do_all(store, 21);
+    mako_store_unref(store);
+
+    must_answer("ACL SETUSER snapshots -multi -exec", "+OK");
+    store = must_open("power", AS_USER);
+    must_do_all(store, 31);
     mako_store_unref(store);
 }
 
