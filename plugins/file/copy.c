@@ -435,20 +435,24 @@ static int repoint(struct copy *copy, struct segment *target)
     return error;
 }
 
+static bool unlink_part(struct segments *segments, const struct segment *part)
+{
+    char name[SEGMENT_NAME];
+    int error;
+
+    segment_name(&part->header, name);
+    error = io_unlink(segments->dir, name);
+    listing_remove(segments, part->header.id);
+    return error == 0 || error == ENOENT;
+}
+
 /* The parts' files go.  True: for good. */
 static bool unlink_parts(struct segments *segments, const struct run *run)
 {
-    char name[SEGMENT_NAME];
     bool done = true;
 
-    for (size_t i = 0; i < run->count; i++) {
-        int error;
-
-        segment_name(&run->parts[i]->header, name);
-        error = io_unlink(segments->dir, name);
-        done = done && (error == 0 || error == ENOENT);
-        listing_remove(segments, run->parts[i]->header.id);
-    }
+    for (size_t i = 0; i < run->count; i++)
+        done = unlink_part(segments, run->parts[i]) && done;
     return io_flush_dir(segments->dir) == 0 && done;
 }
 
@@ -509,7 +513,13 @@ int copy_run(struct segments *segments, struct index *index, const struct run *r
     return error;
 }
 
+/* No copy stands for them yet, so each must be gone for good before the next: a removal
+ * must not go and leave what it removed. */
 bool copy_unlink_first(struct segments *segments, const struct run *run)
 {
-    return unlink_parts(segments, run);
+    bool done = true;
+
+    for (size_t i = 0; i < run->count && done; i++)
+        done = unlink_part(segments, run->parts[i]) && io_flush_dir(segments->dir) == 0;
+    return done;
 }

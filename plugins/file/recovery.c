@@ -22,12 +22,17 @@
 #define THREADS_MAX 8
 #define LOOKS       50 /* a millisecond apart, while another process writes */
 
-/* A record that was perhaps never written whole; see settle_doubts(). */
+/* What was perhaps never written whole; see settle_doubts(). */
 struct doubt {
     struct doubt *next;
+    enum {
+        DOUBT_BLOB,   /* a record whose frame is good */
+        DOUBT_RECORD, /* one whose frame cannot be read */
+        DOUBT_STRETCH /* bytes that are no records; number: where they end */
+    } kind;
     struct place place;
-    uint64_t lost; /* its frame cannot be read: the hash of its stream's id */
-    char stream[]; /* else the id */
+    uint64_t lost; /* DOUBT_RECORD: the hash of its stream's id */
+    char stream[]; /* DOUBT_BLOB: the id */
 };
 
 /* All of the reading. */
@@ -129,6 +134,7 @@ static int apply_damaged(struct scan *scan, const char *stream, const struct pla
     return apply(scan, stream, place);
 }
 
+/* stream: NULL where it is not known; lost: 0 where nothing is. */
 static int add_doubt(struct scan *scan, const struct place *place, const char *stream,
                      uint64_t lost)
 {
@@ -137,6 +143,7 @@ static int add_doubt(struct scan *scan, const struct place *place, const char *s
 
     if (doubt == NULL)
         return scan_failed(scan, ENOMEM);
+    doubt->kind = stream != NULL ? DOUBT_BLOB : lost != 0 ? DOUBT_RECORD : DOUBT_STRETCH;
     doubt->place = *place;
     doubt->lost = lost;
     if (len != 0)
@@ -293,34 +300,58 @@ static int judge_tail(struct scan *scan, uint64_t from)
     return MAKO_OK;
 }
 
+/* A doubt about what was acknowledged once: it is damaged.  Takes it over. */
+static int confirm(struct scan *scan, struct doubt *doubt)
+{
+    struct recovery *recovery = scan->recovery;
+    int status = MAKO_OK;
+
+    if (doubt->kind == DOUBT_RECORD) {
+        (void)pthread_mutex_lock(&recovery->lock);
+        doubt->next = recovery->lost;
+        recovery->lost = doubt;
+        (void)pthread_mutex_unlock(&recovery->lock);
+        return MAKO_OK;
+    }
+    scan->clean = false;
+    if (doubt->kind == DOUBT_BLOB)
+        status = apply_damaged(scan, doubt->stream, &doubt->place);
+    else
+        survey_say(scan->setup, MAKO_LOG_WARN, scan->name,
+                   "damaged: offsets %" PRIu64 " to %" PRIu64
+                   "; the streams in it are unknown",
+                   doubt->place.offset, doubt->place.number);
+    free(doubt);
+    return status;
+}
+
+/* A doubt about what was never acknowledged.  Takes it over. */
+static void dismiss(struct scan *scan, struct doubt *doubt)
+{
+    if (doubt->place.offset < scan->gap)
+        scan->gap = doubt->place.offset;
+    if (doubt->kind != DOUBT_RECORD)
+        survey_say(scan->setup, MAKO_LOG_INFO, scan->name,
+                   "a record that was cut short at offset %" PRIu64 " is ignored",
+                   doubt->place.offset);
+    free(doubt);
+}
+
 /* Now that it is known how far the segment was acknowledged: what stands before that
  * was whole once, and is damaged; the rest never was, and does not count.  After a
  * failure it only frees. */
 static int settle_doubts(struct scan *scan, int status)
 {
-    struct recovery *recovery = scan->recovery;
-
     while (scan->doubts != NULL) {
         struct doubt *doubt = scan->doubts;
-        bool counts = doubt->place.offset < scan->acknowledged && status == MAKO_OK;
 
         scan->doubts = doubt->next;
-        if (counts && doubt->lost != 0) {
-            (void)pthread_mutex_lock(&recovery->lock);
-            doubt->next = recovery->lost;
-            recovery->lost = doubt;
-            (void)pthread_mutex_unlock(&recovery->lock);
-            continue;
-        }
-        if (!counts && doubt->place.offset < scan->gap)
-            scan->gap = doubt->place.offset;
-        if (counts)
-            status = apply_damaged(scan, doubt->stream, &doubt->place);
-        else if (status == MAKO_OK && doubt->lost == 0)
-            survey_say(scan->setup, MAKO_LOG_INFO, scan->name,
-                       "a record that was cut short at offset %" PRIu64 " is ignored",
-                       doubt->place.offset);
-        free(doubt);
+        if (status != MAKO_OK)
+            free(doubt);
+        else if (doubt->place.offset < scan->acknowledged)
+            status = confirm(scan, doubt);
+        else
+            dismiss(scan, doubt);
     }
     return status;
 }
@@ -329,14 +360,14 @@ static int settle_doubts(struct scan *scan, int status)
 static int skip_damage(struct scan *scan, uint64_t from, uint64_t offset,
                        const struct format_frame *frame)
 {
+    struct place place = {.segment = scan->segment, .number = offset, .offset = from};
+    int status;
+
     if (from == offset)
         return MAKO_OK;
-    scan->clean = false;
-    survey_say(scan->setup, MAKO_LOG_WARN, scan->name,
-               "damaged: offsets %" PRIu64 " to %" PRIu64
-               "; the streams in it are unknown",
-               from, offset);
-    return add_lost(scan, from, frame->number - 1, &frame->before);
+    status = add_doubt(scan, &place, NULL, 0);
+    return status == MAKO_OK ? add_lost(scan, from, frame->number - 1, &frame->before)
+                             : status;
 }
 
 /* The next record at or behind *offset; *found: there is one. */
@@ -532,14 +563,16 @@ static int take_listing(struct scan *scan, const struct listing *listing,
 
 /* ---- all of them ------------------------------------------------------------------- */
 
-/* What is found must count for sure: on the medium, not only in the page cache. */
-static int make_durable(struct scan *scan, bool listed)
+/* What is found must count for sure, and nothing else: on the medium, with the end that
+ * the file has now, and, where the segment itself is read, not only in the page cache,
+ * which after a failed flush shows data that never reached the medium.  An index file
+ * vouches for what counts, but not that what failed behind it stays cut off. */
+static int make_durable(struct scan *scan)
 {
     bool power = scan->file->header.durability >= MAKO_DURABLE_POWER;
     int error;
 
-    if (!scan->setup->flush || scan->setup->read_only ||
-        (power && (listed || !scan->file->last)))
+    if (!scan->setup->flush || scan->setup->read_only || (power && !scan->file->last))
         return 0;
     error = io_flush(scan->reader.fd);
     scan->unsure = power;
@@ -554,7 +587,7 @@ static int read_segment(struct scan *scan, struct format_tail *tail)
     int status;
 
     if (error != ENOMEM)
-        error = make_durable(scan, listed);
+        error = make_durable(scan);
     if (error != 0)
         status = scan_failed(scan, error);
     else
@@ -705,12 +738,13 @@ static void date_deaths(struct recovery *recovery)
     }
 }
 
-/* The directory's entries must count for sure, too. */
+/* The directory's entries must count for sure, too.  Also where there are none: a segment
+ * that was taken back must not come back. */
 static int flush_entries(const struct survey *survey)
 {
     int error = 0;
 
-    if (survey->setup->flush && !survey->setup->read_only && survey->count != 0)
+    if (survey->setup->flush && !survey->setup->read_only)
         error = io_flush_dir(survey->setup->segments->dir);
     return error == 0 ? MAKO_OK : survey_failed(survey->setup, ".", error, survey->err);
 }

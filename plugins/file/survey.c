@@ -140,6 +140,15 @@ static bool same_place(const struct format_header *header,
            header->generation == name->generation;
 }
 
+static bool is_blank(const unsigned char block[FORMAT_HEADER])
+{
+    size_t i = 0;
+
+    while (i < FORMAT_HEADER && block[i] == 0)
+        i++;
+    return i == FORMAT_HEADER;
+}
+
 /* What a file's first block says. */
 static int judge_header(struct survey *survey, struct found *file, const char *name,
                         const unsigned char *block)
@@ -152,8 +161,10 @@ static int judge_header(struct survey *survey, struct found *file, const char *n
                          "%s/%s: format version %" PRIu32
                          ", this plugin reads version %u",
                          survey->setup->segments->path, name, version, FORMAT_VERSION);
-    if (verdict == FORMAT_BAD)
+    if (verdict == FORMAT_BAD) {
+        file->blank = is_blank(block);
         return MAKO_OK;
+    }
     if (file->header.kind != FORMAT_KIND_LOG && file->header.kind != FORMAT_KIND_COPY)
         return mako_fail(survey->err, MAKO_E_UNSUPPORTED,
                          "%s/%s: a segment of kind %" PRIu32 ", of a newer version",
@@ -202,8 +213,8 @@ static void apply_bound(const struct survey *survey, struct found *file,
     if (bound->number != file->header.number || bound->id != file->header.id)
         return;
     file->bound = *bound;
-    if (bound->length <= file->limit) {
-        file->limit = bound->length;
+    if (bound->length <= file->limit || bound->length <= FORMAT_HEADER) {
+        file->limit = bound->length; /* of a header alone, the end may be missing */
         return;
     }
     segment_name(&file->name, name);
@@ -218,8 +229,11 @@ static void report_headless(const struct survey *survey, const struct found *fil
     char name[SEGMENT_NAME];
 
     segment_name(&file->name, name);
-    survey_say(survey->setup, file->size > FORMAT_HEADER ? MAKO_LOG_WARN : MAKO_LOG_INFO,
-               name, "has no header that can be read: never begun, or damaged; ignored");
+    if (file->blank || file->size <= FORMAT_HEADER)
+        survey_say(survey->setup, MAKO_LOG_INFO, name, "was never begun; ignored");
+    else
+        survey_say(survey->setup, MAKO_LOG_WARN, name,
+                   "has no header that can be read: never begun, or damaged; ignored");
 }
 
 /* A segment whose header cannot be read, or that is not there, and of which nothing is

@@ -14,6 +14,7 @@ struct found {
     struct format_header header;
     uint64_t size;
     bool good;                /* header is */
+    bool blank;               /* nothing stands where the header should */
     bool counts;              /* it is a part of the log */
     bool covered;             /* a copy that counts stands for it */
     bool last;                /* no other counts after it */

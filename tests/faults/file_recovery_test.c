@@ -302,6 +302,30 @@ Test(file_recovery, torn_in_mid_batch_stays_torn)
     }
 }
 
+/* A power cut may keep the last records of a write and lose the first: that is no damage,
+ * for nothing of it was acknowledged. */
+Test(file_recovery, the_first_record_of_a_write_that_was_cut_short)
+{
+    static const char blob[300] = "{}";
+    struct mako_record records[3];
+    int statuses[3];
+
+    for (size_t i = 0; i < 3; i++)
+        records[i] = (struct mako_record){.stream = {.ptr = "abc" + i, .len = 1},
+                                          .meta = {.seq = 1, .schema = 1},
+                                          .blob = blob,
+                                          .blob_len = sizeof blob};
+    cr_assert_eq(box.plugin->save_many(box.store, records, 3, statuses, &box.err),
+                 MAKO_OK);
+    keep_segment();
+    memset(whole.data + HEADER, 0, FRAME + 16 + 304);
+    open_with(whole.data, whole.len);
+    cr_assert_null(strstr(box_log(), "W "), "%s", box_log());
+    cr_assert_not_null(strstr(box_log(), "cut short at offset 4096 is ignored"));
+    cr_assert(holds(&box, "a", 0));
+    cr_assert_eq(counter(&box, "streams"), 2);
+}
+
 /* ---- headers and files ------------------------------------------------------------ */
 
 Test(file_recovery, an_unfinished_segment_is_left_behind_quietly)
@@ -316,8 +340,8 @@ Test(file_recovery, an_unfinished_segment_is_left_behind_quietly)
         write_whole(second, zeros, sizes[i]);
         box_reopen(&box);
         cr_assert(holds(&box, "a", 2));
-        cr_assert_not_null(strstr(box_log(), "has no header that can be read"));
-        cr_assert_eq(strstr(box_log(), "W ") != NULL, sizes[i] > 4096);
+        cr_assert_not_null(strstr(box_log(), "was never begun"));
+        cr_assert_null(strstr(box_log(), "W "));
     }
     cr_assert_eq(put(&box, "b", 1, 10, 0), MAKO_OK);
     box_reopen(&box);
