@@ -40,6 +40,16 @@ const char *box_log(void)
     return log_text;
 }
 
+bool box_logged(const char *text)
+{
+    bool logged;
+
+    (void)pthread_mutex_lock(&log_lock);
+    logged = strstr(log_text, text) != NULL;
+    (void)pthread_mutex_unlock(&log_lock);
+    return logged;
+}
+
 static const struct mako_store_plugin *load_plugin(void)
 {
     void *object = dlopen(MAKO_FILE_PLUGIN, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
@@ -82,19 +92,26 @@ void box_free(struct box *box)
     remove_tree(box->dir);
 }
 
-static void remove_indexes(const struct box *box)
+/* The files whose names have part in them. */
+static void remove_files(const struct box *box, const char *part)
 {
     char path[600];
     DIR *dir = opendir(box->path);
     const struct dirent *entry;
 
     while (dir != NULL && (entry = readdir(dir)) != NULL)
-        if (strstr(entry->d_name, ".idx") != NULL) {
+        if (entry->d_name[0] != '.' && strstr(entry->d_name, part) != NULL) {
             (void)snprintf(path, sizeof path, "%s/%s", box->path, entry->d_name);
             (void)unlink(path);
         }
     if (dir != NULL)
         (void)closedir(dir);
+}
+
+void box_wipe(struct box *box)
+{
+    remove_files(box, "");
+    (void)rmdir(box->path);
 }
 
 int box_open(struct box *box)
@@ -112,7 +129,7 @@ int box_open(struct box *box)
 
     log_text[0] = '\0';
     if (!box->keep_indexes)
-        remove_indexes(box);
+        remove_files(box, ".idx");
     status = box->plugin->open(&host, values, &traits, &box->store, &box->err);
     if (status == MAKO_OK)
         cr_assert_eq(traits.durability, box->durability);
@@ -240,6 +257,7 @@ int get(struct box *box, const char *stream, uint64_t *seq)
     if (room.len != 0 && memcmp(expected, room.bytes, room.len) != 0)
         status = ALTERED;
     *seq = room.meta.seq;
+    box->got = room.len;
     free(expected);
     free(room.bytes);
     return status;
