@@ -609,10 +609,6 @@ int compact_all(struct compactor *compactor, struct mako_progress *progress,
     (void)pthread_mutex_unlock(&compactor->work);
     if (error == 0)
         return MAKO_OK;
-    return mako_fail(err,
-                     error == ENOSPC || error == EDQUOT ? MAKO_E_NO_SPACE
-                     : error == ENOMEM                  ? MAKO_E_NOMEM
-                                                        : MAKO_E_IO,
-                     "%s: compaction: %s", compactor->setup.segments->path,
-                     strerror(error));
+    return mako_fail(err, io_status(error), "%s: compaction: %s",
+                     compactor->setup.segments->path, strerror(error));
 }

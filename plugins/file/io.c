@@ -12,6 +12,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+int io_status(int error)
+{
+    switch (error) {
+    case ENOSPC:
+    case EDQUOT:
+        return MAKO_E_NO_SPACE;
+    case ENOMEM:
+        return MAKO_E_NOMEM;
+    default:
+        return MAKO_E_IO;
+    }
+}
+
 int io_open(int dir, const char *name, int flags, int *fd)
 {
     int opened;

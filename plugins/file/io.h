@@ -14,6 +14,11 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include <mako/store_plugin.h>
+
+/* The status that tells of a failure with this error. */
+int io_status(int error);
+
 /* Open name below the directory dir, CLOEXEC; new files get mode 0600. */
 int io_open(int dir, const char *name, int flags, int *fd);
 void io_close(int fd);

@@ -144,7 +144,8 @@ static int in_use(const struct lock *lock, const char *path, struct mako_error *
 
 static int failed(const char *path, int error, struct mako_error *err)
 {
-    return mako_fail(err, MAKO_E_IO, "%s/" LOCK_NAME ": %s", path, strerror(error));
+    return mako_fail(err, io_status(error), "%s/" LOCK_NAME ": %s", path,
+                     strerror(error));
 }
 
 static int wait_for_lock(struct lock *lock, int dir, const char *path, int64_t wait_ms,
@@ -189,7 +190,7 @@ int lock_take(struct lock *lock, int dir, const char *path, int64_t wait_ms,
     if (handlers_error != 0)
         return mako_fail(err, MAKO_E_NOMEM, "%s: %s", path, strerror(handlers_error));
     if (fstat(dir, &st) != 0)
-        return mako_fail(err, MAKO_E_IO, "%s: %s", path, strerror(errno));
+        return mako_fail(err, io_status(errno), "%s: %s", path, strerror(errno));
     *lock = (struct lock){.dev = st.st_dev, .ino = st.st_ino, .fd = -1};
     if (!enlist(lock))
         return mako_fail(err, MAKO_E_INVALID,

@@ -464,19 +464,6 @@ static void decide(struct log *log, struct log_op *op)
     }
 }
 
-static int status_of(int error)
-{
-    switch (error) {
-    case ENOSPC:
-    case EDQUOT:
-        return MAKO_E_NO_SPACE;
-    case ENOMEM:
-        return MAKO_E_NOMEM;
-    default:
-        return MAKO_E_IO;
-    }
-}
-
 /* What was not acknowledged has failed, from op on.  Those that gave way to a write
  * that has now failed stand to be decided again; returns them. */
 static struct log_op *fail(struct log *log, struct log_op *op, struct log_op *undecided,
@@ -499,7 +486,7 @@ static struct log_op *fail(struct log *log, struct log_op *op, struct log_op *un
             }
             continue;
         }
-        op->status = mako_fail(op->err, status_of(error), "%s/%s: %s",
+        op->status = mako_fail(op->err, io_status(error), "%s/%s: %s",
                                log->setup.segments->path, name, strerror(error));
     }
     *end = NULL;
@@ -543,7 +530,7 @@ static struct log_op *run(struct log *log, struct log_op *first)
     if (error != 0) {
         again = fail(log, from, op, error);
         abandon(log);
-        if (status_of(error) == MAKO_E_NO_SPACE)
+        if (io_status(error) == MAKO_E_NO_SPACE)
             log->setup.notify(log->setup.notify_arg);
     }
     return again;

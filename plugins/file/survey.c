@@ -31,8 +31,8 @@ void survey_say(const struct recovery_setup *setup, int level, const char *name,
 int survey_failed(const struct recovery_setup *setup, const char *name, int error,
                   struct mako_error *err)
 {
-    return mako_fail(err, error == ENOMEM ? MAKO_E_NOMEM : MAKO_E_IO, "%s/%s: %s",
-                     setup->segments->path, name, strerror(error));
+    return mako_fail(err, io_status(error), "%s/%s: %s", setup->segments->path, name,
+                     strerror(error));
 }
 
 /* ---- the files -------------------------------------------------------------------- */
