@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <time.h>
 
 #include "compact.h"
@@ -25,6 +24,7 @@ struct copy {
     struct format_header header;
     struct listing_writer listing;
     bool listed; /* listing is begun */
+    bool stopped; /* it is the target that cannot be written, or not in time */
     int fd;
     unsigned char *buffer;
     size_t fill;
@@ -47,17 +47,18 @@ static int64_t now_ns(clockid_t clock)
 
 /* Not faster than the budget allows: what is written in one go makes others' flushes wait
  * for it. */
-static void pace(struct copy *copy)
+static int pace(struct copy *copy)
 {
     uint64_t done = copy->end - copy->fill, rate = copy->run->rate;
     int64_t ahead;
+    int error;
 
     if (done - copy->sent < WRITE_BACK)
-        return;
-    io_write_back(copy->fd, copy->sent, done - copy->sent);
+        return 0;
+    error = io_write_back(copy->fd, copy->sent, done - copy->sent);
     copy->sent = done;
-    if (rate == 0)
-        return;
+    if (rate == 0 || error != 0)
+        return error;
     ahead = (int64_t)((double)done / (double)rate * 1e9) -
             (now_ns(CLOCK_MONOTONIC) - copy->began_ns);
     while (ahead > 0 && !(copy->run->stop != NULL && atomic_load(copy->run->stop))) {
@@ -66,6 +67,7 @@ static void pace(struct copy *copy)
         (void)nanosleep(&pause, NULL);
         ahead -= 50000000;
     }
+    return 0;
 }
 
 static int write_buffer(struct copy *copy)
@@ -75,9 +77,10 @@ static int write_buffer(struct copy *copy)
 
     copy->fill = 0;
     if (error == 0)
-        pace(copy);
+        error = pace(copy);
     if (error == 0 && copy->run->stop != NULL && atomic_load(copy->run->stop))
         error = ECANCELED;
+    copy->stopped = error != 0;
     return error;
 }
 
@@ -117,6 +120,7 @@ static int put_head(struct copy *copy, struct format_frame *frame, const char *s
     format_frame_write(head, copy->header.id, copy->end, frame, stream);
     copy->header.end.recent = (struct format_recent){
         .streams = {format_hash(stream, frame->stream_len), frame->before.streams[0]}};
+    copy->stopped = error != 0;
     return error != 0 ? error
                       : put(copy, head, (size_t)format_head_size(frame->stream_len));
 }
@@ -212,7 +216,7 @@ static int take_part(struct copy *copy, struct segment *part)
         if (offset > reader.limit)
             offset = reader.limit; /* only padding was cut off */
     }
-    if (error == EIO)
+    if (error == EIO && !copy->stopped)
         atomic_store(&part->stuck, true);
     return error;
 }
@@ -336,8 +340,9 @@ static int copy_open(struct copy *copy)
     copy->window = malloc(READER_WINDOW);
     if (copy->buffer == NULL || copy->window == NULL)
         return ENOMEM;
-    if (getrandom(&id, sizeof id, 0) != (ssize_t)sizeof id)
-        return EIO;
+    error = io_random(&id, sizeof id);
+    if (error != 0)
+        return error;
     copy->header = make_header(copy->run, id);
     copy->end = copy->sent = FORMAT_HEADER;
     copy->began_ns = now_ns(CLOCK_MONOTONIC);

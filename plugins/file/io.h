@@ -51,15 +51,19 @@ int io_size(int fd, uint64_t *len);
 /* Forget clean cached pages, so that the next read asks the medium.  Best effort. */
 void io_forget(int fd);
 
-/* Begin to move what was written in [from, from + len) to the medium, so that a later
- * flush finds little to do.  Best effort, promises nothing. */
-void io_write_back(int fd, uint64_t from, uint64_t len);
+/* Move what was written in [from, from + len) to the medium, so that a later flush finds
+ * little to do.  Success promises nothing.  Failure says what that flush will not say any
+ * more: the system tells of lost writes once. */
+int io_write_back(int fd, uint64_t from, uint64_t len);
 
 /* The first len bytes, read-only; NULL: cannot be mapped.  Reading behind the end of a
  * file that became shorter kills the process. */
 void *io_map(int fd, size_t len);
 /* NULL is fine. */
 void io_unmap(void *map, size_t len);
+
+/* Random bytes. */
+int io_random(void *bytes, size_t len);
 
 /* A thread that takes no signals, for work of the plugin's own. */
 int io_thread(pthread_t *thread, void *(*run)(void *arg), void *arg);

@@ -16,7 +16,6 @@
 #include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <time.h>
 
 #include "io.h"
@@ -148,16 +147,6 @@ static int64_t now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static int random_id(uint64_t *id)
-{
-    ssize_t got;
-
-    do
-        got = getrandom(id, sizeof *id, 0);
-    while (got < 0 && errno == EINTR);
-    return got == (ssize_t)sizeof *id ? 0 : EIO;
-}
-
 static int write_header(int fd, const struct format_header *header)
 {
     unsigned char block[FORMAT_HEADER];
@@ -171,7 +160,7 @@ static int write_header(int fd, const struct format_header *header)
 static int make_file(struct log *log, struct format_header *header, int *fd)
 {
     char name[SEGMENT_NAME];
-    int error = random_id(&header->id);
+    int error = io_random(&header->id, sizeof header->id);
 
     if (error != 0)
         return error;

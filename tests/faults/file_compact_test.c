@@ -847,3 +847,44 @@ Test(file_compact, no_space_and_a_segment_that_needs_nothing)
     box_reopen(&box);
     cr_assert_str_empty(box_log());
 }
+
+/* ---- no medium
+ * -------------------------------------------------------------------------------------
+ */
+
+/* Of writes that were lost the system tells once: to the call that sends a part of the
+ * copy to the medium, and the flush that follows works. */
+Test(file_compact, a_copy_of_which_a_part_was_lost_is_not_used)
+{
+    box.segment_size = 4 << 20;
+    box_reopen(&box);
+    put_many(1, 1, 1000);
+    cr_assert_eq(put(&box, "stream-1", 1, 900000, 0), MAKO_OK);
+    put_many(1, 2, 100);
+    inject_fail(INJECT_SYNC_RANGE, 1, 1, EIO);
+    cr_assert_eq(compact(&box), MAKO_E_IO);
+    cr_assert_eq(inject_count(INJECT_SYNC_RANGE), 1);
+    cr_assert_not_null(strstr(box.err.text, ": compaction: Input/output error"), "%s",
+                       box.err.text);
+    cr_assert(on_disk("stream-0", 1), "the copy took its place");
+    cr_assert(holds(&box, "stream-1", 1));
+    must_compact();
+    cr_assert_not(on_disk("stream-0", 1));
+    /* Where there is no such call, compaction does without. */
+    put_many(1, 3, 1000);
+    inject_fail(INJECT_SYNC_RANGE, 1, 1000, ENOSYS);
+    must_compact();
+    inject_reset();
+    box_reopen(&box);
+    cr_assert(holds(&box, "stream-0", 3));
+    cr_assert(holds(&box, "stream-1", 1));
+}
+
+Test(file_compact, a_signal_during_getrandom_is_no_failure)
+{
+    put_many(20, 1, 500);
+    put_many(10, 2, 500);
+    inject_fail(INJECT_GETRANDOM, 1, 2, EINTR);
+    must_compact();
+    cr_assert_not(on_disk("stream-2", 1));
+}
