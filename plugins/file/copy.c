@@ -23,7 +23,7 @@ struct copy {
     const struct run *run;
     struct format_header header;
     struct listing_writer listing;
-    bool listed; /* listing is begun */
+    bool listed;  /* listing is begun */
     bool stopped; /* it is the target that cannot be written, or not in time */
     int fd;
     unsigned char *buffer;
