@@ -674,7 +674,9 @@ static bool prepare(struct log *log, struct log_op *op, bool alone)
         return true;
     op->reserved = index_reserve(log->setup.index, op->stream, op->hash);
     if (op->reserved == NULL)
-        op->status = mako_fail(op->err, MAKO_E_NOMEM, "no memory for the index");
+        op->status =
+            mako_fail(op->err, MAKO_E_NOMEM, "stream '%.100s': no memory for the index",
+                      op->stream.ptr);
     return op->reserved != NULL;
 }
 
