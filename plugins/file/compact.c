@@ -591,24 +591,50 @@ static int measure(struct compactor *compactor, uint64_t *last, uint64_t *total)
     return 0;
 }
 
+/* Something dead stays, where a segment may not be touched before the next opening. */
+static int report_stuck(struct compactor *compactor, uint64_t last,
+                        struct mako_error *err)
+{
+    char name[SEGMENT_NAME];
+    struct view view;
+    int status = MAKO_OK;
+
+    if (!view_take(compactor, &view))
+        return mako_fail(err, MAKO_E_NOMEM, "%s: compaction: %s",
+                         compactor->setup.segments->path, strerror(ENOMEM));
+    for (size_t i = 0; i < view.count && status == MAKO_OK; i++) {
+        struct segment *segment = view.all[i];
+
+        if (segment->header.number > last || !atomic_load(&segment->stuck) ||
+            segment_dead(segment) == 0)
+            continue;
+        segment_name(&segment->header, name);
+        status = mako_fail(err, MAKO_E_IO,
+                           "%s/%s: is not compacted before the store is opened again: %s",
+                           compactor->setup.segments->path, name, strerror(EIO));
+    }
+    view_drop(&view);
+    return status;
+}
+
 int compact_all(struct compactor *compactor, struct mako_progress *progress,
                 struct mako_error *err)
 {
     uint64_t done = 0, last = 0, total = 0, bytes = 0;
-    bool more = true;
+    bool more = true, stopped = false;
     int error;
 
     log_rotate(compactor->setup.log);
     (void)pthread_mutex_lock(&compactor->work);
     error = measure(compactor, &last, &total);
-    while (error == 0 && more) {
+    while (error == 0 && more && !stopped) {
         error = compact_step(compactor, &done, last, &bytes, &more);
-        if (error == 0 && progress->step(progress, bytes < total ? bytes : total, total))
-            break;
+        stopped = error == 0 &&
+                  progress->step(progress, bytes < total ? bytes : total, total) != 0;
     }
     (void)pthread_mutex_unlock(&compactor->work);
     if (error == 0)
-        return MAKO_OK;
+        return stopped ? MAKO_OK : report_stuck(compactor, last, err);
     return mako_fail(err, io_status(error), "%s: compaction: %s",
                      compactor->setup.segments->path, strerror(error));
 }

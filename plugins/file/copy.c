@@ -378,15 +378,22 @@ static int copy_fill(struct copy *copy)
         return error;
     copy->header.end.length = copy->end;
     copy->listed = false; /* listing_finish() ends it in any case */
-    error = listing_finish(&copy->listing, &copy->header, &copy->header.end,
-                           copy->run->bound);
+    (void)listing_finish(&copy->listing, &copy->header, &copy->header.end,
+                         copy->run->bound); /* else the next opening makes one */
     format_header_write(block, &copy->header);
-    if (error == 0)
-        error = io_write(copy->fd, &iov, 1, 0);
+    error = io_write(copy->fd, &iov, 1, 0);
     return error == 0 ? io_flush(copy->fd) : error;
 }
 
-/* From here on the copy is the truth on the disk. */
+/* The parts are not to be touched before the next opening. */
+static void keep_parts(const struct run *run)
+{
+    for (size_t i = 0; i < run->count; i++)
+        atomic_store(&run->parts[i]->stuck, true);
+}
+
+/* From here on the copy is the truth on the disk.  One that can neither be kept for sure
+ * nor be taken back will count at the next opening: no other may reach into its range. */
 static int copy_publish(struct copy *copy, bool *clear)
 {
     char name[SEGMENT_NAME];
@@ -398,7 +405,8 @@ static int copy_publish(struct copy *copy, bool *clear)
         return error;
     error = io_flush_dir(copy->segments->dir);
     if (error != 0) {
-        (void)io_unlink(copy->segments->dir, name);
+        if (io_unlink(copy->segments->dir, name) != 0)
+            keep_parts(copy->run);
         *clear = false;
     }
     return error;
@@ -467,8 +475,7 @@ static int copy_replace(struct copy *copy, struct segment *target, bool *clear)
     if (error != 0) {
         /* Some of the index points here, some there: keep both until the next opening,
          * which will believe the copy. */
-        for (size_t i = 0; i < copy->run->count; i++)
-            atomic_store(&copy->run->parts[i]->stuck, true);
+        keep_parts(copy->run);
         atomic_store(&target->stuck, true);
         segments_replace(copy->segments, NULL, 0, target);
         return error;

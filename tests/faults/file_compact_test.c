@@ -916,3 +916,57 @@ Test(file_compact, a_signal_during_getrandom_is_no_failure)
     must_compact();
     cr_assert_not(on_disk("stream-2", 1));
 }
+
+/* A segment that could not be read once is left alone until the next opening; that it has
+ * been compacted must not be said. */
+Test(file_compact, what_stays_is_said)
+{
+    put_many(20, 1, 500);
+    put_many(10, 2, 500);
+    box_reopen(&box); /* and nothing of it is in memory */
+    inject_fail(INJECT_PREAD, 1, 1, EIO);
+    cr_assert_eq(compact(&box), MAKO_E_IO);
+    for (int i = 0; i < 2; i++) {
+        cr_assert_eq(compact(&box), MAKO_E_IO);
+        cr_assert_not_null(strstr(box.err.text,
+                                  "0000000000000001.seg: is not compacted before the "
+                                  "store is opened again: Input/output error"),
+                           "%s", box.err.text);
+        cr_assert(on_disk("stream-2", 1));
+    }
+    box_reopen(&box);
+    must_compact();
+    cr_assert_not(on_disk("stream-2", 1));
+}
+
+/* The directory cannot be flushed when a copy of segments 2 and 3 has its name, and the
+ * name cannot be taken back: so the next opening will believe it, and a copy of 1 and 2
+ * must not be made beside it. */
+Test(file_compact, a_copy_that_cannot_be_taken_back)
+{
+    static const size_t sizes[] = {30000, 20000, 40000, 30000};
+
+    for (size_t i = 0; i < 4; i++) {
+        cr_assert_eq(put(&box, name_of(i), 1, sizes[i], 0), MAKO_OK);
+        cr_assert_eq(put(&box, name_of(10 + i), 1, 1000, 0), MAKO_OK);
+        if (i < 3)
+            box_reopen(&box);
+    }
+    cr_assert_eq(put(&box, name_of(11), 2, 1000, 0), MAKO_OK);
+    cr_assert_eq(put(&box, name_of(12), 2, 1000, 0), MAKO_OK);
+    inject_fail(INJECT_FSYNC, 1, 1, EIO);
+    inject_fail(INJECT_UNLINKAT, 1, 1, EIO);
+    cr_assert_eq(compact(&box), MAKO_E_IO);
+    inject_reset();
+    cr_assert_eq(put(&box, name_of(10), 2, 1000, 0), MAKO_OK);
+    (void)compact(&box);
+    for (int round = 0; round < 2; round++) {
+        for (size_t i = 0; i < 4; i++) {
+            cr_assert(holds(&box, name_of(i), 1));
+            cr_assert(holds(&box, name_of(10 + i), i < 3 ? 2 : 1));
+        }
+        box_reopen(&box);
+        cr_assert_str_empty(box_log());
+    }
+    must_compact();
+}
