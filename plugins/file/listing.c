@@ -293,7 +293,7 @@ int listing_read(struct segments *segments, uint64_t id, struct listing *listing
     }
     if (error != 0)
         listing_free(listing);
-    return error == ENOMEM || error == 0 ? error : ENOENT;
+    return error;
 }
 
 void listing_free(struct listing *listing)

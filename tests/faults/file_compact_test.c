@@ -547,6 +547,48 @@ Test(file_compact, the_streams_of_a_segment_without_header_are_damaged)
     lose_and_look(false);
 }
 
+/* What tells of a lost segment cannot be read for once: no older snapshot shows. */
+static void lose_and_fail(enum inject_call call, int error)
+{
+    uint64_t seq;
+
+    for (long nth = 1; nth < 40; nth++) {
+        int status;
+
+        inject_reset();
+        inject_everywhere(true);
+        inject_fail(call, nth, 1, error);
+        status = box_open(&box);
+        if (status == MAKO_OK)
+            cr_assert_eq(get(&box, "stream-0", &seq), MAKO_DAMAGED, "number %ld", nth);
+        else
+            cr_assert_not_null(strstr(box.err.text, strerror(error)), "%s", box.err.text);
+        box_close(&box);
+    }
+    inject_reset();
+}
+
+Test(file_compact, a_lost_segment_and_a_call_that_fails)
+{
+    char path[600];
+    uint64_t seq;
+
+    put_many(3, 1, 100);
+    box_reopen(&box);
+    put_many(2, 2, 100);
+    box_reopen(&box);
+    cr_assert_eq(put(&box, "other", 1, 100, 0), MAKO_OK);
+    box_close(&box);
+    segment_path(&box, 1, path, sizeof path);
+    cr_assert_eq(unlink(path), 0);
+    lose_and_fail(INJECT_OPENAT, EMFILE);
+    lose_and_fail(INJECT_PREAD, EIO);
+    lose_and_fail(INJECT_FSTAT, ENOMEM);
+    box_must_open(&box);
+    cr_assert_eq(get(&box, "stream-0", &seq), MAKO_DAMAGED);
+    cr_assert(holds(&box, "stream-2", 1));
+}
+
 Test(file_compact, a_segment_cut_short_keeps_what_is_left)
 {
     char path[600];
