@@ -553,6 +553,21 @@ static uint64_t total_length(const struct view *view)
     return total;
 }
 
+/* There is no space for a copy: what needs none goes first.  *more: that helped. */
+static int free_empty(struct compactor *compactor, const struct view *view, int error,
+                      bool *more)
+{
+    size_t count, first = choose_empty(compactor, view, &count);
+    struct run run;
+
+    if ((error != ENOSPC && error != EDQUOT) || count == 0)
+        return error;
+    run = make_run(compactor, view, first, count);
+    error = do_run(compactor, &run);
+    *more = error == 0;
+    return error;
+}
+
 /* One step: the run behind the segment number *done, which moves on.  *more: there may be
  * another one. */
 static int compact_step(struct compactor *compactor, uint64_t *done, uint64_t last,
@@ -569,10 +584,14 @@ static int compact_step(struct compactor *compactor, uint64_t *done, uint64_t la
     if (count != 0) {
         struct run run = make_run(compactor, &view, first, count);
 
-        *done = view.all[first + count - 1]->header.number;
-        *bytes += run_length(&run);
         error = do_run(compactor, &run);
         *more = error == 0;
+        if (*more) {
+            *done = view.all[first + count - 1]->header.number;
+            *bytes += run_length(&run);
+        } else {
+            error = free_empty(compactor, &view, error, more);
+        }
     }
     view_drop(&view);
     return error;
@@ -609,9 +628,10 @@ static int report_stuck(struct compactor *compactor, uint64_t last,
             segment_dead(segment) == 0)
             continue;
         segment_name(&segment->header, name);
-        status = mako_fail(err, MAKO_E_IO,
-                           "%s/%s: is not compacted before the store is opened again: %s",
-                           compactor->setup.segments->path, name, strerror(EIO));
+        status = mako_fail(
+            err, MAKO_E_IO,
+            "%s/%s: is not compacted before the store is opened again, after a failure",
+            compactor->setup.segments->path, name);
     }
     view_drop(&view);
     return status;
