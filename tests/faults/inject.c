@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -617,11 +618,39 @@ static int wrapped_compact(void *store, struct mako_progress *progress,
     return status;
 }
 
+static uintptr_t code_from, code_to;
+
+__attribute__((no_sanitize("address", "thread", "undefined"))) bool inject_is_plugin(
+    uintptr_t at)
+{
+    return at >= code_from && at < code_to;
+}
+
+/* The segment of the object that the plugin's code is in. */
+static int find_code(struct dl_phdr_info *info, size_t size, void *arg)
+{
+    uintptr_t wanted = (uintptr_t)original->save;
+
+    (void)size;
+    (void)arg;
+    for (size_t i = 0; i < info->dlpi_phnum; i++) {
+        uintptr_t from = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
+
+        if (info->dlpi_phdr[i].p_type == PT_LOAD && wanted >= from &&
+            wanted < from + info->dlpi_phdr[i].p_memsz) {
+            code_from = from;
+            code_to = from + info->dlpi_phdr[i].p_memsz;
+        }
+    }
+    return 0;
+}
+
 const struct mako_store_plugin *inject_wrap(const struct mako_store_plugin *plugin)
 {
     static struct mako_store_plugin copy;
 
     original = plugin;
+    (void)dl_iterate_phdr(find_code, NULL);
     copy = *plugin;
     copy.open = wrapped_open;
     copy.close = wrapped_close;

@@ -7,6 +7,7 @@
 
 #include <limits.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include <mako/store_plugin.h>
 
@@ -63,6 +64,8 @@ long inject_mapped(void);
 
 /* For inject_memory.c: count a call where it is the plugin's; 0, or how it fails. */
 int inject_count_memory(void);
+/* Whether the wrapped plugin's code is there. */
+bool inject_is_plugin(uintptr_t at);
 /* The next pwritev writes at most this many bytes, as a disk that is nearly full does. */
 void inject_short_write(long bytes);
 /* The next fdatasync waits in inject_release(); inject_held() waits until it does. */

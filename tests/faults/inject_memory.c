@@ -10,11 +10,13 @@
 #include "inject.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED  1
 #define NEXT(name) __interceptor_##name
 void *__interceptor_malloc(size_t size);
 void *__interceptor_calloc(size_t count, size_t size);
 void *__interceptor_realloc(void *memory, size_t size);
 #else
+#define SANITIZED  0
 #define NEXT(name) __libc_##name
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
@@ -33,7 +35,8 @@ PLAIN static int fails(const void *caller)
 {
     uintptr_t at = (uintptr_t)caller;
 
-    if (at >= (uintptr_t)__executable_start && at < (uintptr_t)etext)
+    if (SANITIZED ? !inject_is_plugin(at)
+                  : at >= (uintptr_t)__executable_start && at < (uintptr_t)etext)
         return 0;
     if (inject_count_memory() == 0)
         return 0;
