@@ -25,7 +25,7 @@ static void run_plan(const struct plan *plan)
 {
     long runs = 0, once = 0;
 
-    for (size_t i = 0; plan->errors[i] != 0; i++) {
+    for (size_t i = 0; plan->errors[i] != 0 && (i == 0 || TRIAL_PART < 10); i++) {
         struct fault fault = {.name = plan->name,
                               .call = (int)plan->call,
                               .error = plan->errors[i],

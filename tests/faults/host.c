@@ -37,7 +37,19 @@ static const struct mako_host host = {.struct_size = sizeof host,
 
 const char *box_log(void)
 {
-    return log_text;
+    static _Thread_local char copy[sizeof log_text];
+
+    (void)pthread_mutex_lock(&log_lock);
+    memcpy(copy, log_text, strlen(log_text) + 1);
+    (void)pthread_mutex_unlock(&log_lock);
+    return copy;
+}
+
+static void forget_log(void)
+{
+    (void)pthread_mutex_lock(&log_lock);
+    log_text[0] = '\0';
+    (void)pthread_mutex_unlock(&log_lock);
 }
 
 bool box_logged(const char *text)
@@ -127,7 +139,7 @@ int box_open(struct box *box)
                                  .features = box->plugin->features};
     int status;
 
-    log_text[0] = '\0';
+    forget_log();
     if (!box->keep_indexes)
         remove_files(box, ".idx");
     status = box->plugin->open(&host, values, &traits, &box->store, &box->err);
@@ -141,6 +153,16 @@ void box_close(struct box *box)
     if (box->store != NULL)
         box->plugin->close(box->store);
     box->store = NULL;
+}
+
+void box_in_child(void)
+{
+    pthread_attr_t attr;
+
+    (void)pthread_attr_init(&attr);
+    (void)pthread_attr_setstacksize(&attr, 32u << 20); /* those are smaller */
+    (void)pthread_setattr_default_np(&attr);
+    (void)pthread_attr_destroy(&attr);
 }
 
 void box_must_open(struct box *box)
@@ -178,6 +200,13 @@ static void keep_error(struct box *box, const struct mako_error *err)
 {
     (void)pthread_mutex_lock(&log_lock);
     box->err = *err;
+    (void)pthread_mutex_unlock(&log_lock);
+}
+
+static void keep_length(struct box *box, size_t len)
+{
+    (void)pthread_mutex_lock(&log_lock);
+    box->got = len;
     (void)pthread_mutex_unlock(&log_lock);
 }
 
@@ -257,7 +286,7 @@ int get(struct box *box, const char *stream, uint64_t *seq)
     if (room.len != 0 && memcmp(expected, room.bytes, room.len) != 0)
         status = ALTERED;
     *seq = room.meta.seq;
-    box->got = room.len;
+    keep_length(box, room.len);
     free(expected);
     free(room.bytes);
     return status;

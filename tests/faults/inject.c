@@ -87,9 +87,7 @@ static int count(enum inject_call call)
     return concerns() ? count_always(call) : 0;
 }
 
-/* Runs before a sanitizer is ready, too. */
-__attribute__((no_sanitize("address", "thread", "undefined"))) int inject_count_memory(
-    void)
+int inject_count_memory(void)
 {
     static _Thread_local signed char own = -1;
 
@@ -620,8 +618,7 @@ static int wrapped_compact(void *store, struct mako_progress *progress,
 
 static uintptr_t code_from, code_to;
 
-__attribute__((no_sanitize("address", "thread", "undefined"))) bool inject_is_plugin(
-    uintptr_t at)
+bool inject_is_plugin(uintptr_t at)
 {
     return at >= code_from && at < code_to;
 }

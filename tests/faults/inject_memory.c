@@ -9,7 +9,7 @@
 
 #include "inject.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef MAKO_SANITIZED
 #define SANITIZED  1
 #define NEXT(name) __interceptor_##name
 void *__interceptor_malloc(size_t size);
@@ -23,15 +23,12 @@ void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *memory, size_t size);
 #endif
 
-/* Early calls come before a sanitizer is ready to look at these. */
-#define PLAIN __attribute__((no_sanitize("address", "thread", "undefined")))
-
 /* Where this program's own code stands. */
 extern const char __executable_start[], etext[];
 
 /* Whether an allocation that the code at caller asks for should fail: never the test's
  * own, which callbacks make inside of the plugin's operations. */
-PLAIN static int fails(const void *caller)
+static int fails(const void *caller)
 {
     uintptr_t at = (uintptr_t)caller;
 
@@ -44,17 +41,17 @@ PLAIN static int fails(const void *caller)
     return 1;
 }
 
-PLAIN void *malloc(size_t size)
+void *malloc(size_t size)
 {
     return fails(__builtin_return_address(0)) ? NULL : NEXT(malloc)(size);
 }
 
-PLAIN void *calloc(size_t count, size_t size)
+void *calloc(size_t count, size_t size)
 {
     return fails(__builtin_return_address(0)) ? NULL : NEXT(calloc)(count, size);
 }
 
-PLAIN void *realloc(void *memory, size_t size)
+void *realloc(void *memory, size_t size)
 {
     return fails(__builtin_return_address(0)) ? NULL : NEXT(realloc)(memory, size);
 }

@@ -476,10 +476,10 @@ static void live(void)
  * before the copy of nothing was made will miss it. */
 static void expect_silence(void)
 {
-    const char *line = box_log();
+    const char *log = box_log();
 
-    for (; (line = strstr(line, "W ")) != NULL; line++)
-        if ((line == box_log() || line[-1] == '\n') &&
+    for (const char *line = log; (line = strstr(line, "W ")) != NULL; line++)
+        if ((line == log || line[-1] == '\n') &&
             !((fault->error == ENOSPC || fault->error == EDQUOT) &&
               strstr(line, "missing; its snapshots are lost") != NULL))
             fail("an opening warns", "-", 0, 0);
