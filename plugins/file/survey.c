@@ -274,16 +274,45 @@ struct chain {
     const struct found *headless; /* it is there, without a header that can be read */
 };
 
-/* The segment that the chain wants is lost.  Where its index file is left, its streams
- * are known, and are damaged. */
+/* A lost segment of which the index file is left, which it takes: its streams are known,
+ * and are damaged. */
+static int add_lost(struct survey *survey, struct chain *chain, const char *how,
+                    struct listing *listing)
+{
+    struct format_header header = {.number = listing->head.number,
+                                   .low = listing->head.low,
+                                   .id = listing->head.id,
+                                   .generation = listing->head.generation,
+                                   .first = listing->head.end.last,
+                                   .end = listing->head.end};
+    struct found *file = add_file(survey, &header);
+    char name[SEGMENT_NAME];
+
+    if (file == NULL) {
+        listing_free(listing);
+        return survey_failed(survey->setup, ".", ENOMEM, survey->err);
+    }
+    file->header = header;
+    file->listing = *listing;
+    file->counts = file->lost = true;
+    file->last = !chain->begun;
+    chain->begun = true;
+    chain->floor = header.low;
+    segment_name(&header, name);
+    survey_say(survey->setup, MAKO_LOG_WARN, name,
+               "%s; its snapshots are lost: %" PRIu64
+               " streams are damaged, but for those that were saved since",
+               how, listing->head.count);
+    return MAKO_OK;
+}
+
+/* The segment that the chain wants is lost. */
 static int lose(struct survey *survey, struct chain *chain)
 {
     struct format_header header = {.number = chain->before.number,
                                    .low = chain->before.number};
     const char *how = chain->headless != NULL ? "the header is damaged" : "missing";
     struct listing listing;
-    struct found *file;
-    char name[SEGMENT_NAME];
     bool known;
     int status;
 
@@ -296,34 +325,11 @@ static int lose(struct survey *survey, struct chain *chain)
     chain->wanting = false;
     chain->headless = NULL;
     status = find_listing(survey, header.number, &listing, &known);
-    if (status != MAKO_OK)
-        return status;
-    if (!known) {
+    if (status == MAKO_OK && known)
+        return add_lost(survey, chain, how, &listing);
+    if (status == MAKO_OK)
         report_lost(survey, &header, how);
-        return MAKO_OK;
-    }
-    header = (struct format_header){.number = listing.head.number,
-                                    .low = listing.head.low,
-                                    .id = listing.head.id,
-                                    .generation = listing.head.generation,
-                                    .first = listing.head.end.last,
-                                    .end = listing.head.end};
-    file = add_file(survey, &header);
-    if (file == NULL) {
-        listing_free(&listing);
-        return survey_failed(survey->setup, ".", ENOMEM, survey->err);
-    }
-    file->header = header;
-    file->listing = listing;
-    file->counts = file->lost = true;
-    file->last = !chain->begun;
-    chain->begun = true;
-    chain->floor = header.low;
-    segment_name(&header, name);
-    survey_say(survey->setup, MAKO_LOG_WARN, name,
-               "%s; its snapshots are lost: %" PRIu64 " streams are damaged", how,
-               listing.head.count);
-    return MAKO_OK;
+    return status;
 }
 
 /* Whether the newest file, which has no good header, was sealed once. */
