@@ -308,22 +308,20 @@ static bool needs_nothing(const struct run *run)
 static int do_run(struct compactor *compactor, const struct run *run)
 {
     const struct compact_setup *setup = &compactor->setup;
-    struct segments_sum before = segments_sum(setup->segments), after;
-    uint64_t length = run_length(run);
+    uint64_t before = run_length(run), after = 0;
     bool clear = true;
-    int error = copy_run(setup->segments, setup->index, run, &clear);
+    int error = copy_run(setup->segments, setup->index, run, &clear, &after);
 
     if ((error == ENOSPC || error == EDQUOT) && needs_nothing(run)) {
         clear = copy_unlink_first(setup->segments, run) && clear;
-        error = copy_run(setup->segments, setup->index, run, &clear);
+        error = copy_run(setup->segments, setup->index, run, &clear, &after);
     }
     compactor->debris = compactor->debris || !clear;
     if (error != 0)
         return error;
-    after = segments_sum(setup->segments);
     (void)atomic_fetch_add(&compactor->runs, 1);
-    if (after.length < before.length && length != 0)
-        (void)atomic_fetch_add(&compactor->freed, before.length - after.length);
+    if (after < before)
+        (void)atomic_fetch_add(&compactor->freed, before - after);
     return 0;
 }
 

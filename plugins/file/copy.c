@@ -499,7 +499,7 @@ static void copy_done(struct copy *copy, bool failed)
 }
 
 int copy_run(struct segments *segments, struct index *index, const struct run *run,
-             bool *clear)
+             bool *clear, uint64_t *length)
 {
     struct copy copy = {.segments = segments, .index = index, .run = run, .fd = -1};
     struct segment *target = NULL;
@@ -516,6 +516,7 @@ int copy_run(struct segments *segments, struct index *index, const struct run *r
         copy_done(&copy, true);
         return error;
     }
+    *length = copy.end;
     error = copy_replace(&copy, target, clear);
     copy_done(&copy, false);
     return error;
