@@ -364,9 +364,10 @@ Test(file_faults, a_lock_file_that_cannot_be_looked_at)
     box_must_open(&box);
 }
 
-/* In a process of its own, as every case is: the handlers are set by the first opening.
- */
-Test(file_handlers, one_failure_is_not_for_ever, .timeout = 60)
+TestSuite(file_handlers, .timeout = 60);
+
+/* The handlers are set by the first opening of the process. */
+Test(file_handlers, one_failure_is_not_for_ever)
 {
     inject_reset();
     box_make(&box);
