@@ -89,6 +89,12 @@ Test(file_calls, others)
     RUN(THREAD, EAGAIN);
 }
 
+/* They are set by the first opening of a process. */
+Test(file_calls, handlers_of_fork)
+{
+    RUN(ATFORK, ENOMEM);
+}
+
 /* ---- a disk that fails for a while ----------------------------------------------------
  */
 

@@ -364,18 +364,6 @@ Test(file_faults, a_lock_file_that_cannot_be_looked_at)
     box_must_open(&box);
 }
 
-TestSuite(file_handlers, .timeout = 60);
-
-/* The handlers are set by the first opening of the process. */
-Test(file_handlers, one_failure_is_not_for_ever)
-{
-    inject_reset();
-    box_make(&box);
-    inject_fail(INJECT_ATFORK, 1, 1, ENOMEM);
-    expect_opening_fails(MAKO_E_NOMEM, "Cannot allocate memory");
-    box_free(&box);
-}
-
 /* ---- a real full disk, where root may mount --------------------------------------- */
 
 /* In a mount namespace of this process, so that nothing stays mounted behind it. */
