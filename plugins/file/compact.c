@@ -355,22 +355,20 @@ static bool needs_nothing(const struct run *run)
 static int do_run(struct compactor *compactor, const struct run *run)
 {
     const struct compact_setup *setup = &compactor->setup;
-    struct segments_sum before = segments_sum(setup->segments), after;
-    uint64_t length = run_length(run);
+    uint64_t before = run_length(run), after = 0;
     bool clear = true;
-    int error = copy_run(setup->segments, setup->index, run, &clear);
+    int error = copy_run(setup->segments, setup->index, run, &clear, &after);
 
     if ((error == ENOSPC || error == EDQUOT) && needs_nothing(run)) {
         clear = copy_unlink_first(setup->segments, run) && clear;
-        error = copy_run(setup->segments, setup->index, run, &clear);
+        error = copy_run(setup->segments, setup->index, run, &clear, &after);
     }
     compactor->debris = compactor->debris || !clear;
     if (error != 0)
         return error;
-    after = segments_sum(setup->segments);
     (void)atomic_fetch_add(&compactor->runs, 1);
-    if (after.length < before.length && length != 0)
-        (void)atomic_fetch_add(&compactor->freed, before.length - after.length);
+    if (after < before)
+        (void)atomic_fetch_add(&compactor->freed, before - after);
     return 0;
 }
 
@@ -598,6 +596,21 @@ static uint64_t total_length(const struct view *view)
     return total;
 }
 
+/* There is no space for a copy: what needs none goes first.  *more: that helped. */
+static int free_empty(struct compactor *compactor, const struct view *view, int error,
+                      bool *more)
+{
+    size_t count, first = choose_empty(compactor, view, &count);
+    struct run run;
+
+    if ((error != ENOSPC && error != EDQUOT) || count == 0)
+        return error;
+    run = make_run(compactor, view, first, count);
+    error = do_run(compactor, &run);
+    *more = error == 0;
+    return error;
+}
+
 /* One step: the run behind the segment number *done, which moves on.  *more: there may be
  * another one. */
 static int compact_step(struct compactor *compactor, uint64_t *done, uint64_t last,
@@ -614,10 +627,14 @@ static int compact_step(struct compactor *compactor, uint64_t *done, uint64_t la
     if (count != 0) {
         struct run run = make_run(compactor, &view, first, count);
 
-        *done = view.all[first + count - 1]->header.number;
-        *bytes += run_length(&run);
         error = do_run(compactor, &run);
         *more = error == 0;
+        if (*more) {
+            *done = view.all[first + count - 1]->header.number;
+            *bytes += run_length(&run);
+        } else {
+            error = free_empty(compactor, &view, error, more);
+        }
     }
     view_drop(&view);
     return error;
@@ -636,28 +653,51 @@ static int measure(struct compactor *compactor, uint64_t *last, uint64_t *total)
     return 0;
 }
 
+/* Something dead stays, where a segment may not be touched before the next opening. */
+static int report_stuck(struct compactor *compactor, uint64_t last,
+                        struct mako_error *err)
+{
+    char name[SEGMENT_NAME];
+    struct view view;
+    int status = MAKO_OK;
+
+    if (!view_take(compactor, &view))
+        return mako_fail(err, MAKO_E_NOMEM, "%s: compaction: %s",
+                         compactor->setup.segments->path, strerror(ENOMEM));
+    for (size_t i = 0; i < view.count && status == MAKO_OK; i++) {
+        struct segment *segment = view.all[i];
+
+        if (segment->header.number > last || !atomic_load(&segment->stuck) ||
+            segment_dead(segment) == 0)
+            continue;
+        segment_name(&segment->header, name);
+        status = mako_fail(
+            err, MAKO_E_IO,
+            "%s/%s: is not compacted before the store is opened again, after a failure",
+            compactor->setup.segments->path, name);
+    }
+    view_drop(&view);
+    return status;
+}
+
 int compact_all(struct compactor *compactor, struct mako_progress *progress,
                 struct mako_error *err)
 {
     uint64_t done = 0, last = 0, total = 0, bytes = 0;
-    bool more = true;
+    bool more = true, stopped = false;
     int error;
 
     log_rotate(compactor->setup.log);
     (void)pthread_mutex_lock(&compactor->work);
     error = measure(compactor, &last, &total);
-    while (error == 0 && more) {
+    while (error == 0 && more && !stopped) {
         error = compact_step(compactor, &done, last, &bytes, &more);
-        if (error == 0 && progress->step(progress, bytes < total ? bytes : total, total))
-            break;
+        stopped = error == 0 &&
+                  progress->step(progress, bytes < total ? bytes : total, total) != 0;
     }
     (void)pthread_mutex_unlock(&compactor->work);
     if (error == 0)
-        return MAKO_OK;
-    return mako_fail(err,
-                     error == ENOSPC || error == EDQUOT ? MAKO_E_NO_SPACE
-                     : error == ENOMEM                  ? MAKO_E_NOMEM
-                                                        : MAKO_E_IO,
-                     "%s: compaction: %s", compactor->setup.segments->path,
-                     strerror(error));
+        return stopped ? MAKO_OK : report_stuck(compactor, last, err);
+    return mako_fail(err, io_status(error), "%s: compaction: %s",
+                     compactor->setup.segments->path, strerror(error));
 }

@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <time.h>
 
 #include "compact.h"
@@ -24,7 +23,8 @@ struct copy {
     const struct run *run;
     struct format_header header;
     struct listing_writer listing;
-    bool listed; /* listing is begun */
+    bool listed;  /* listing is begun */
+    bool stopped; /* it is the target that cannot be written, or not in time */
     int fd;
     unsigned char *buffer;
     size_t fill;
@@ -47,17 +47,18 @@ static int64_t now_ns(clockid_t clock)
 
 /* Not faster than the budget allows: what is written in one go makes others' flushes wait
  * for it. */
-static void pace(struct copy *copy)
+static int pace(struct copy *copy)
 {
     uint64_t done = copy->end - copy->fill, rate = copy->run->rate;
     int64_t ahead;
+    int error;
 
     if (done - copy->sent < WRITE_BACK)
-        return;
-    io_write_back(copy->fd, copy->sent, done - copy->sent);
+        return 0;
+    error = io_write_back(copy->fd, copy->sent, done - copy->sent);
     copy->sent = done;
-    if (rate == 0)
-        return;
+    if (rate == 0 || error != 0)
+        return error;
     ahead = (int64_t)((double)done / (double)rate * 1e9) -
             (now_ns(CLOCK_MONOTONIC) - copy->began_ns);
     while (ahead > 0 && !(copy->run->stop != NULL && atomic_load(copy->run->stop))) {
@@ -66,6 +67,7 @@ static void pace(struct copy *copy)
         (void)nanosleep(&pause, NULL);
         ahead -= 50000000;
     }
+    return 0;
 }
 
 static int write_buffer(struct copy *copy)
@@ -75,9 +77,10 @@ static int write_buffer(struct copy *copy)
 
     copy->fill = 0;
     if (error == 0)
-        pace(copy);
+        error = pace(copy);
     if (error == 0 && copy->run->stop != NULL && atomic_load(copy->run->stop))
         error = ECANCELED;
+    copy->stopped = error != 0;
     return error;
 }
 
@@ -117,6 +120,7 @@ static int put_head(struct copy *copy, struct format_frame *frame, const char *s
     format_frame_write(head, copy->header.id, copy->end, frame, stream);
     copy->header.end.recent = (struct format_recent){
         .streams = {format_hash(stream, frame->stream_len), frame->before.streams[0]}};
+    copy->stopped = error != 0;
     return error != 0 ? error
                       : put(copy, head, (size_t)format_head_size(frame->stream_len));
 }
@@ -212,7 +216,7 @@ static int take_part(struct copy *copy, struct segment *part)
         if (offset > reader.limit)
             offset = reader.limit; /* only padding was cut off */
     }
-    if (error == EIO)
+    if (error == EIO && !copy->stopped)
         atomic_store(&part->stuck, true);
     return error;
 }
@@ -336,8 +340,9 @@ static int copy_open(struct copy *copy)
     copy->window = malloc(READER_WINDOW);
     if (copy->buffer == NULL || copy->window == NULL)
         return ENOMEM;
-    if (getrandom(&id, sizeof id, 0) != (ssize_t)sizeof id)
-        return EIO;
+    error = io_random(&id, sizeof id);
+    if (error != 0)
+        return error;
     copy->header = make_header(copy->run, id);
     copy->end = copy->sent = FORMAT_HEADER;
     copy->began_ns = now_ns(CLOCK_MONOTONIC);
@@ -373,15 +378,22 @@ static int copy_fill(struct copy *copy)
         return error;
     copy->header.end.length = copy->end;
     copy->listed = false; /* listing_finish() ends it in any case */
-    error = listing_finish(&copy->listing, &copy->header, &copy->header.end,
-                           copy->run->bound);
+    (void)listing_finish(&copy->listing, &copy->header, &copy->header.end,
+                         copy->run->bound); /* else the next opening makes one */
     format_header_write(block, &copy->header);
-    if (error == 0)
-        error = io_write(copy->fd, &iov, 1, 0);
+    error = io_write(copy->fd, &iov, 1, 0);
     return error == 0 ? io_flush(copy->fd) : error;
 }
 
-/* From here on the copy is the truth on the disk. */
+/* The parts are not to be touched before the next opening. */
+static void keep_parts(const struct run *run)
+{
+    for (size_t i = 0; i < run->count; i++)
+        atomic_store(&run->parts[i]->stuck, true);
+}
+
+/* From here on the copy is the truth on the disk.  One that can neither be kept for sure
+ * nor be taken back will count at the next opening: no other may reach into its range. */
 static int copy_publish(struct copy *copy, bool *clear)
 {
     char name[SEGMENT_NAME];
@@ -393,7 +405,8 @@ static int copy_publish(struct copy *copy, bool *clear)
         return error;
     error = io_flush_dir(copy->segments->dir);
     if (error != 0) {
-        (void)io_unlink(copy->segments->dir, name);
+        if (io_unlink(copy->segments->dir, name) != 0)
+            keep_parts(copy->run);
         *clear = false;
     }
     return error;
@@ -466,8 +479,7 @@ static int copy_replace(struct copy *copy, struct segment *target, bool *clear)
     if (error != 0) {
         /* Some of the index points here, some there: keep both until the next opening,
          * which will believe the copy. */
-        for (size_t i = 0; i < copy->run->count; i++)
-            atomic_store(&copy->run->parts[i]->stuck, true);
+        keep_parts(copy->run);
         atomic_store(&target->stuck, true);
         segments_replace(copy->segments, NULL, 0, target);
         return error;
@@ -491,7 +503,7 @@ static void copy_done(struct copy *copy, bool failed)
 }
 
 int copy_run(struct segments *segments, struct index *index, const struct run *run,
-             bool *clear)
+             bool *clear, uint64_t *length)
 {
     struct copy copy = {.segments = segments, .index = index, .run = run, .fd = -1};
     struct segment *target = NULL;
@@ -508,6 +520,7 @@ int copy_run(struct segments *segments, struct index *index, const struct run *r
         copy_done(&copy, true);
         return error;
     }
+    *length = copy.end;
     error = copy_replace(&copy, target, clear);
     copy_done(&copy, false);
     return error;

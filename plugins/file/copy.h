@@ -26,9 +26,9 @@ bool run_needs(const struct run *run, struct segment *part);
  * copy is flushed, renamed, the directory flushed; only then the index follows, and the
  * parts are unlinked.  0 or an errno number, and then nothing has changed, except that
  * parts that cannot be read are marked as stuck.  *clear becomes false where files may
- * come back after a power cut that should not. */
+ * come back after a power cut that should not; *length is the copy's. */
 int copy_run(struct segments *segments, struct index *index, const struct run *run,
-             bool *clear);
+             bool *clear, uint64_t *length);
 
 /* Unlink the parts of a run that needs nothing; for when there is no space for a copy,
  * which must follow. */

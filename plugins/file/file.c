@@ -176,8 +176,7 @@ static void file_close(void *handle)
 
 static int dir_failed(const char *path, int error, struct mako_error *err)
 {
-    return mako_fail(err, error == ENOSPC ? MAKO_E_NO_SPACE : MAKO_E_IO, "%s: %s%s", path,
-                     strerror(error),
+    return mako_fail(err, io_status(error), "%s: %s%s", path, strerror(error),
                      error == ENOENT ? " (the directory above it must exist)" : "");
 }
 
@@ -209,6 +208,8 @@ static int open_dir(struct store *store, bool flush, struct mako_error *err)
     error = io_open(AT_FDCWD, store->path, O_RDONLY | O_DIRECTORY, &store->dir);
     if (error == ENOENT && store->read_only)
         return find_nothing(store, err);
+    if (error == ENOENT && made == EROFS)
+        error = made;
     if (error != 0)
         return dir_failed(store->path, error, err);
     if (flush && !store->read_only) {
@@ -484,7 +485,7 @@ static int read_blob(const struct store *store, const struct place *place, int f
     error = io_read(fd, room, place->blob_len,
                     place->offset + format_head_size(place->stream_len), &got);
     if (error != 0)
-        return place_failed(store, place, MAKO_E_IO, strerror(error), err);
+        return place_failed(store, place, io_status(error), strerror(error), err);
     if (got != place->blob_len)
         return place_failed(store, place, MAKO_DAMAGED, "the file ends within it", err);
     return MAKO_OK;
@@ -531,7 +532,7 @@ static int load_place(const struct store *store, const struct place *place,
         return status;
     error = segment_fd(place->segment, &fd);
     *gone = error == ENOENT;
-    return error != 0 ? place_failed(store, place, MAKO_E_IO, strerror(error), err)
+    return error != 0 ? place_failed(store, place, io_status(error), strerror(error), err)
                       : read_blob(store, place, fd, sink, err);
 }
 

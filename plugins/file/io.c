@@ -9,8 +9,22 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+int io_status(int error)
+{
+    switch (error) {
+    case ENOSPC:
+    case EDQUOT:
+        return MAKO_E_NO_SPACE;
+    case ENOMEM:
+        return MAKO_E_NOMEM;
+    default:
+        return MAKO_E_IO;
+    }
+}
 
 int io_open(int dir, const char *name, int flags, int *fd)
 {
@@ -180,11 +194,17 @@ void io_forget(int fd, uint64_t from)
     (void)posix_fadvise(fd, (off_t)(from - from % page), 0, POSIX_FADV_DONTNEED);
 }
 
-void io_write_back(int fd, uint64_t from, uint64_t len)
+int io_write_back(int fd, uint64_t from, uint64_t len)
 {
-    (void)sync_file_range(fd, (off_t)from, (off_t)len,
-                          SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
-                              SYNC_FILE_RANGE_WAIT_AFTER);
+    int failed;
+
+    do
+        failed = sync_file_range(fd, (off_t)from, (off_t)len,
+                                 SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+                                     SYNC_FILE_RANGE_WAIT_AFTER);
+    while (failed != 0 && errno == EINTR);
+    /* A system that does not have it has done nothing. */
+    return failed != 0 && errno != ENOSYS && errno != EINVAL ? errno : 0;
 }
 
 void *io_map(int fd, size_t len)
@@ -198,6 +218,18 @@ void io_unmap(void *map, size_t len)
 {
     if (map != NULL)
         (void)munmap(map, len);
+}
+
+int io_random(void *bytes, size_t len)
+{
+    ssize_t got;
+
+    do
+        got = getrandom(bytes, len, 0);
+    while (got < 0 && errno == EINTR);
+    if (got < 0)
+        return errno;
+    return got == (ssize_t)len ? 0 : EIO;
 }
 
 int io_thread(pthread_t *thread, void *(*run)(void *arg), void *arg)

@@ -14,6 +14,11 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include <mako/store_plugin.h>
+
+/* The status that tells of a failure with this error. */
+int io_status(int error);
+
 /* Open name below the directory dir, CLOEXEC; new files get mode 0600. */
 int io_open(int dir, const char *name, int flags, int *fd);
 void io_close(int fd);
@@ -47,15 +52,19 @@ int io_size(int fd, uint64_t *len);
  * effort. */
 void io_forget(int fd, uint64_t from);
 
-/* Begin to move what was written in [from, from + len) to the medium, so that a later
- * flush finds little to do.  Best effort, promises nothing. */
-void io_write_back(int fd, uint64_t from, uint64_t len);
+/* Move what was written in [from, from + len) to the medium, so that a later flush finds
+ * little to do.  Success promises nothing.  Failure says what that flush will not say any
+ * more: the system tells of lost writes once. */
+int io_write_back(int fd, uint64_t from, uint64_t len);
 
 /* The first len bytes, read-only; NULL: cannot be mapped.  Reading behind the end of a
  * file that became shorter kills the process. */
 void *io_map(int fd, size_t len);
 /* NULL is fine. */
 void io_unmap(void *map, size_t len);
+
+/* Random bytes. */
+int io_random(void *bytes, size_t len);
 
 /* A thread that takes no signals, for work of the plugin's own. */
 int io_thread(pthread_t *thread, void *(*run)(void *arg), void *arg);

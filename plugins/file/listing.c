@@ -142,20 +142,25 @@ void listing_remove(struct segments *segments, uint64_t id)
 /* ---- from a segment's records -------------------------------------------------------
  */
 
-/* Whether an opening has to know this record. */
-static bool counts(struct index *index, const struct format_frame *frame,
-                   const char *stream)
+/* Whether another record of the same segment replaced this one.  What others hold does
+ * not matter: an opening to read, or a copy of the directory, may lack them. */
+static bool is_replaced(struct index *index, const struct segment *segment,
+                        const struct format_frame *frame, const char *stream)
 {
     struct mako_str id = {.ptr = stream, .len = frame->stream_len};
-    uint64_t seq, number = 0;
-    bool stored = index_peek(index, id, format_hash(stream, id.len), &seq, &number);
+    struct place place;
+    bool is;
 
-    return frame->type == FORMAT_REMOVAL ? !stored || number < frame->number
-                                         : stored && number == frame->number;
+    if (!index_find(index, id, format_hash(stream, id.len), &place))
+        return false;
+    is = place.segment == segment && place.number > frame->number;
+    segment_release(place.segment);
+    return is;
 }
 
 static int list_records(struct reader *reader, struct index *index,
-                        struct listing_writer *writer, struct format_tail *end)
+                        const struct segment *segment, struct listing_writer *writer,
+                        struct format_tail *end)
 {
     uint64_t offset = FORMAT_HEADER, from;
     char stream[FORMAT_STREAM];
@@ -170,7 +175,7 @@ static int list_records(struct reader *reader, struct index *index,
             break;
         if (offset != from)
             return EILSEQ;
-        if (counts(index, &frame, stream))
+        if (!is_replaced(index, segment, &frame, stream))
             error = listing_add(writer, &frame, offset, stream);
         end->last = frame.number;
         end->recent = (struct format_recent){
@@ -199,7 +204,7 @@ int listing_build(struct segments *segments, struct index *index, struct segment
     if (error == 0)
         error = listing_begin(&writer, segments, end.id);
     if (error == 0) {
-        error = list_records(&reader, index, &writer, &end);
+        error = list_records(&reader, index, segment, &writer, &end);
         if (error == 0)
             error = listing_finish(&writer, &segment->header, &end, bound);
         else
@@ -288,7 +293,7 @@ int listing_read(struct segments *segments, uint64_t id, struct listing *listing
     }
     if (error != 0)
         listing_free(listing);
-    return error == ENOMEM || error == 0 ? error : ENOENT;
+    return error;
 }
 
 void listing_free(struct listing *listing)

@@ -43,7 +43,8 @@ struct listing {
     unsigned char *entries;
 };
 
-/* Read that of segment id; ENOENT: there is none that can be trusted. */
+/* Read that of segment id; ENOENT: there is none that can be trusted.  Other errors tell
+ * nothing of it. */
 int listing_read(struct segments *segments, uint64_t id, struct listing *listing);
 /* How many entries that of segment id has, by its own word; 0: there is none. */
 uint64_t listing_count(struct segments *segments, uint64_t id);

@@ -23,8 +23,8 @@
 
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct lock *list;
-static pthread_once_t handlers_once = PTHREAD_ONCE_INIT;
-static int handlers_error;
+static pthread_mutex_t handlers_lock = PTHREAD_MUTEX_INITIALIZER;
+static bool handled; /* the handlers of fork() are set */
 
 static void before_fork(void)
 {
@@ -46,10 +46,17 @@ static void after_fork_in_child(void)
     (void)pthread_mutex_unlock(&list_lock);
 }
 
-static void add_handlers(void)
+/* Once; after a failure the next opening tries again. */
+static int add_handlers(void)
 {
-    handlers_error =
-        pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+    int error = 0;
+
+    (void)pthread_mutex_lock(&handlers_lock);
+    if (!handled)
+        error = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+    handled = error == 0;
+    (void)pthread_mutex_unlock(&handlers_lock);
+    return error;
 }
 
 /* List lock, unless its directory is listed. */
@@ -97,13 +104,34 @@ static int open_file(struct lock *lock, int dir)
     return error;
 }
 
-/* Whether the file that was locked is still the one in the directory. */
-static bool still_there(const struct lock *lock, int dir)
+/* Whether the file that is open is still the one in the directory. */
+static int still_there(const struct lock *lock, int dir, bool *is)
 {
-    struct stat mine, now;
+    struct stat mine, now = {.st_ino = 0};
 
-    return fstat(lock->fd, &mine) == 0 && fstatat(dir, LOCK_NAME, &now, 0) == 0 &&
-           mine.st_dev == now.st_dev && mine.st_ino == now.st_ino;
+    *is = false;
+    if (lock->fd < 0)
+        return 0;
+    if (fstat(lock->fd, &mine) != 0 ||
+        (fstatat(dir, LOCK_NAME, &now, 0) != 0 && errno != ENOENT))
+        return errno;
+    *is = mine.st_dev == now.st_dev && mine.st_ino == now.st_ino;
+    return 0;
+}
+
+/* Lock the file that is in the directory; EWOULDBLOCK: not now. */
+static int try_lock(struct lock *lock, int dir)
+{
+    bool is;
+    int error = still_there(lock, dir, &is);
+
+    if (error == 0 && !is)
+        error = open_file(lock, dir);
+    while (error == 0 && flock(lock->fd, LOCK_EX | LOCK_NB) != 0)
+        error = errno != EINTR ? errno : 0;
+    if (error == 0)
+        error = still_there(lock, dir, &is);
+    return error == 0 && !is ? EWOULDBLOCK : error;
 }
 
 static int64_t monotonic_ms(void)
@@ -144,25 +172,22 @@ static int in_use(const struct lock *lock, const char *path, struct mako_error *
 
 static int failed(const char *path, int error, struct mako_error *err)
 {
-    return mako_fail(err, MAKO_E_IO, "%s/" LOCK_NAME ": %s", path, strerror(error));
+    return mako_fail(err, io_status(error), "%s/" LOCK_NAME ": %s", path,
+                     strerror(error));
 }
 
 static int wait_for_lock(struct lock *lock, int dir, const char *path, int64_t wait_ms,
                          struct mako_error *err)
 {
     int64_t deadline = monotonic_ms() + wait_ms;
-    int error;
 
     for (;;) {
-        error = lock->fd < 0 || !still_there(lock, dir) ? open_file(lock, dir) : 0;
-        if (error != 0)
+        int error = try_lock(lock, dir);
+
+        if (error == 0)
+            return MAKO_OK;
+        if (error != EWOULDBLOCK)
             return failed(path, error, err);
-        if (flock(lock->fd, LOCK_EX | LOCK_NB) == 0) {
-            if (still_there(lock, dir))
-                return MAKO_OK;
-        } else if (errno != EWOULDBLOCK && errno != EINTR) {
-            return failed(path, errno, err);
-        }
         if (monotonic_ms() >= deadline)
             return in_use(lock, path, err);
         pause_ms(POLL_MS);
@@ -183,13 +208,12 @@ int lock_take(struct lock *lock, int dir, const char *path, int64_t wait_ms,
               struct mako_error *err)
 {
     struct stat st;
-    int status;
+    int status, error = add_handlers();
 
-    (void)pthread_once(&handlers_once, add_handlers);
-    if (handlers_error != 0)
-        return mako_fail(err, MAKO_E_NOMEM, "%s: %s", path, strerror(handlers_error));
+    if (error != 0)
+        return mako_fail(err, MAKO_E_NOMEM, "%s: %s", path, strerror(error));
     if (fstat(dir, &st) != 0)
-        return mako_fail(err, MAKO_E_IO, "%s: %s", path, strerror(errno));
+        return mako_fail(err, io_status(errno), "%s: %s", path, strerror(errno));
     *lock = (struct lock){.dev = st.st_dev, .ino = st.st_ino, .fd = -1};
     if (!enlist(lock))
         return mako_fail(err, MAKO_E_INVALID,

@@ -16,7 +16,6 @@
 #include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <time.h>
 
 #include "io.h"
@@ -148,16 +147,6 @@ static int64_t now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static int random_id(uint64_t *id)
-{
-    ssize_t got;
-
-    do
-        got = getrandom(id, sizeof *id, 0);
-    while (got < 0 && errno == EINTR);
-    return got == (ssize_t)sizeof *id ? 0 : EIO;
-}
-
 static int write_header(int fd, const struct format_header *header)
 {
     unsigned char block[FORMAT_HEADER];
@@ -171,7 +160,7 @@ static int write_header(int fd, const struct format_header *header)
 static int make_file(struct log *log, struct format_header *header, int *fd)
 {
     char name[SEGMENT_NAME];
-    int error = random_id(&header->id);
+    int error = io_random(&header->id, sizeof header->id);
 
     if (error != 0)
         return error;
@@ -464,19 +453,6 @@ static void decide(struct log *log, struct log_op *op)
     }
 }
 
-static int status_of(int error)
-{
-    switch (error) {
-    case ENOSPC:
-    case EDQUOT:
-        return MAKO_E_NO_SPACE;
-    case ENOMEM:
-        return MAKO_E_NOMEM;
-    default:
-        return MAKO_E_IO;
-    }
-}
-
 /* What was not acknowledged has failed, from op on.  Those that gave way to a write
  * that has now failed stand to be decided again; returns them. */
 static struct log_op *fail(struct log *log, struct log_op *op, struct log_op *undecided,
@@ -499,7 +475,7 @@ static struct log_op *fail(struct log *log, struct log_op *op, struct log_op *un
             }
             continue;
         }
-        op->status = mako_fail(op->err, status_of(error), "%s/%s: %s",
+        op->status = mako_fail(op->err, io_status(error), "%s/%s: %s",
                                log->setup.segments->path, name, strerror(error));
     }
     *end = NULL;
@@ -543,7 +519,7 @@ static struct log_op *run(struct log *log, struct log_op *first)
     if (error != 0) {
         again = fail(log, from, op, error);
         abandon(log);
-        if (status_of(error) == MAKO_E_NO_SPACE)
+        if (io_status(error) == MAKO_E_NO_SPACE)
             log->setup.notify(log->setup.notify_arg);
     }
     return again;
@@ -698,7 +674,9 @@ static bool prepare(struct log *log, struct log_op *op, bool alone)
         return true;
     op->reserved = index_reserve(log->setup.index, op->stream, op->hash);
     if (op->reserved == NULL)
-        op->status = mako_fail(op->err, MAKO_E_NOMEM, "no memory for the index");
+        op->status =
+            mako_fail(op->err, MAKO_E_NOMEM, "stream '%.100s': no memory for the index",
+                      op->stream.ptr);
     return op->reserved != NULL;
 }
 

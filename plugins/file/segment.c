@@ -310,9 +310,10 @@ void segment_release(struct segment *segment)
 
 void segment_died(struct segment *segment, uint64_t bytes)
 {
-    (void)atomic_fetch_sub(&segment->live, bytes);
     if (atomic_load_explicit(&segment->died_ms, memory_order_relaxed) == SEGMENT_ALL_LIVE)
         atomic_store(&segment->died_ms, segment_clock_ms());
+    /* Last: where nothing is live any more, compaction may free it at once. */
+    (void)atomic_fetch_sub(&segment->live, bytes);
 }
 
 uint64_t segment_dead(struct segment *segment)

@@ -31,8 +31,8 @@ void survey_say(const struct recovery_setup *setup, int level, const char *name,
 int survey_failed(const struct recovery_setup *setup, const char *name, int error,
                   struct mako_error *err)
 {
-    return mako_fail(err, error == ENOMEM ? MAKO_E_NOMEM : MAKO_E_IO, "%s/%s: %s",
-                     setup->segments->path, name, strerror(error));
+    return mako_fail(err, io_status(error), "%s/%s: %s", setup->segments->path, name,
+                     strerror(error));
 }
 
 /* ---- the files -------------------------------------------------------------------- */
@@ -250,17 +250,28 @@ static void report_lost(const struct survey *survey, const struct format_header 
                how);
 }
 
-/* The index file of a segment that is lost: that which ends with its number. */
-static bool find_listing(struct survey *survey, uint64_t number, struct listing *listing)
+/* The index file of a segment that is lost: that which ends with its number.  One that
+ * cannot be read now may be it: without it older snapshots would show. */
+static int find_listing(struct survey *survey, uint64_t number, struct listing *listing,
+                        bool *found)
 {
-    for (size_t i = 0; i < survey->listing_count; i++) {
-        if (listing_read(survey->setup->segments, survey->listings[i], listing) != 0)
+    char name[SEGMENT_NAME];
+
+    *found = false;
+    for (size_t i = 0; i < survey->listing_count && !*found; i++) {
+        int error = listing_read(survey->setup->segments, survey->listings[i], listing);
+
+        if (error == ENOENT)
             continue;
-        if (listing->head.number == number)
-            return true;
-        listing_free(listing);
+        if (error != 0) {
+            segment_index_name(survey->listings[i], name);
+            return survey_failed(survey->setup, name, error, survey->err);
+        }
+        *found = listing->head.number == number;
+        if (!*found)
+            listing_free(listing);
     }
-    return false;
+    return MAKO_OK;
 }
 
 bool survey_in_vain(const struct survey *survey)
@@ -277,16 +288,47 @@ struct chain {
     const struct found *headless; /* it is there, without a header that can be read */
 };
 
-/* The segment that the chain wants is lost.  Where its index file is left, its streams
- * are known, and are damaged. */
+/* A lost segment of which the index file is left, which it takes: its streams are known,
+ * and are damaged. */
+static int add_lost(struct survey *survey, struct chain *chain, const char *how,
+                    struct listing *listing)
+{
+    struct format_header header = {.number = listing->head.number,
+                                   .low = listing->head.low,
+                                   .id = listing->head.id,
+                                   .generation = listing->head.generation,
+                                   .first = listing->head.end.last,
+                                   .end = listing->head.end};
+    struct found *file = add_file(survey, &header);
+    char name[SEGMENT_NAME];
+
+    if (file == NULL) {
+        listing_free(listing);
+        return survey_failed(survey->setup, ".", ENOMEM, survey->err);
+    }
+    file->header = header;
+    file->listing = *listing;
+    file->counts = file->lost = true;
+    file->last = !chain->begun;
+    chain->begun = true;
+    chain->floor = header.low;
+    segment_name(&header, name);
+    survey_say(survey->setup, MAKO_LOG_WARN, name,
+               "%s; its snapshots are lost: %" PRIu64
+               " streams are damaged, but for those that were saved since",
+               how, listing->head.count);
+    return MAKO_OK;
+}
+
+/* The segment that the chain wants is lost. */
 static int lose(struct survey *survey, struct chain *chain)
 {
     struct format_header header = {.number = chain->before.number,
                                    .low = chain->before.number};
     const char *how = chain->headless != NULL ? "the header is damaged" : "missing";
     struct listing listing;
-    struct found *file;
-    char name[SEGMENT_NAME];
+    bool known;
+    int status;
 
     if (chain->headless == NULL)
         survey->vanished = true;
@@ -296,50 +338,37 @@ static int lose(struct survey *survey, struct chain *chain)
         header = chain->headless->name;
     chain->wanting = false;
     chain->headless = NULL;
-    if (!find_listing(survey, header.number, &listing)) {
+    status = find_listing(survey, header.number, &listing, &known);
+    if (status == MAKO_OK && known)
+        return add_lost(survey, chain, how, &listing);
+    if (status == MAKO_OK)
         report_lost(survey, &header, how);
-        return MAKO_OK;
-    }
-    header = (struct format_header){.number = listing.head.number,
-                                    .low = listing.head.low,
-                                    .id = listing.head.id,
-                                    .generation = listing.head.generation,
-                                    .first = listing.head.end.last,
-                                    .end = listing.head.end};
-    file = add_file(survey, &header);
-    if (file == NULL) {
-        listing_free(&listing);
-        return survey_failed(survey->setup, ".", ENOMEM, survey->err);
-    }
-    file->header = header;
-    file->listing = listing;
-    file->counts = file->lost = true;
-    file->last = !chain->begun;
-    chain->begun = true;
-    chain->floor = header.low;
-    segment_name(&header, name);
-    survey_say(survey->setup, MAKO_LOG_WARN, name,
-               "%s; its snapshots are lost: %" PRIu64 " streams are damaged", how,
-               listing.head.count);
-    return MAKO_OK;
+    return status;
 }
 
 /* Whether the newest file, which has no good header, was sealed once. */
-static bool was_sealed(struct survey *survey, const struct found *file)
+static int was_sealed(struct survey *survey, const struct found *file, bool *sealed)
 {
     struct listing listing;
-    bool sealed = find_listing(survey, file->name.number, &listing);
+    int status = find_listing(survey, file->name.number, &listing, sealed);
 
-    if (sealed)
+    if (*sealed)
         listing_free(&listing);
-    return sealed;
+    return status;
 }
 
 /* A file that has no good header, at its place in the chain. */
-static void pass_headless(struct survey *survey, struct chain *chain,
-                          const struct found *file)
+static int pass_headless(struct survey *survey, struct chain *chain,
+                         const struct found *file)
 {
-    if (chain->before.number == UINT64_MAX && was_sealed(survey, file))
+    bool sealed = false;
+    int status = MAKO_OK;
+
+    if (chain->before.number == UINT64_MAX)
+        status = was_sealed(survey, file, &sealed);
+    if (status != MAKO_OK)
+        return status;
+    if (sealed)
         *chain = (struct chain){.before = {.number = file->name.number},
                                 .floor = chain->floor,
                                 .wanting = true,
@@ -350,6 +379,7 @@ static void pass_headless(struct survey *survey, struct chain *chain,
         chain->headless = file;
     else if (file->name.generation == 0 || chain->before.number == UINT64_MAX)
         report_lost(survey, &file->name, "the header is damaged");
+    return MAKO_OK;
 }
 
 /* From the last segment down: each names the one before it.  What stands between the two
@@ -373,7 +403,7 @@ static int link_files(struct survey *survey)
         if (number > chain.before.number)
             continue;
         if (!survey->files[i].good) {
-            pass_headless(survey, &chain, &survey->files[i]);
+            status = pass_headless(survey, &chain, &survey->files[i]);
             continue;
         }
         if (number < chain.before.number && chain.wanting) {

@@ -466,6 +466,34 @@ Test(file_compact, a_foreign_index_file_is_not_believed)
     cr_assert(holds(&box, "stream-0", 2));
 }
 
+/* It was written when all its records had been replaced by those of a later segment.  A
+ * copy of the directory that was begun before that, or somebody who only reads, may know
+ * the one and not the other. */
+Test(file_compact, an_index_file_does_not_depend_on_other_segments)
+{
+    char path[600];
+
+    put_many(10, 1, 100);
+    box_reopen(&box);
+    put_many(8, 2, 100);
+    put_many(2, 3, 100);
+    cr_assert_eq(drop(&box, "stream-9"), MAKO_OK);
+    box.keep_indexes = false;
+    box_reopen(&box);
+    box_close(&box);
+    cr_assert_eq(index_count(), 2);
+    segment_path(&box, 1, path, sizeof path);
+    cr_assert_eq(unlink(path), 0);
+    box.keep_indexes = true;
+    for (int round = 0; round < 2; round++) {
+        box.read_only = round == 0;
+        box_must_open(&box);
+        for (size_t i = 0; i < 10; i++)
+            cr_assert(holds(&box, name_of(i), 1));
+        box_close(&box);
+    }
+}
+
 /* A segment that is gone, or has no header any more: its index file names its streams, so
  * that nothing older shows. */
 static void lose_and_look(bool unlinked)
@@ -517,6 +545,48 @@ Test(file_compact, the_streams_of_a_missing_segment_are_damaged)
 Test(file_compact, the_streams_of_a_segment_without_header_are_damaged)
 {
     lose_and_look(false);
+}
+
+/* What tells of a lost segment cannot be read for once: no older snapshot shows. */
+static void lose_and_fail(enum inject_call call, int error)
+{
+    uint64_t seq;
+
+    for (long nth = 1; nth < 40; nth++) {
+        int status;
+
+        inject_reset();
+        inject_everywhere(true);
+        inject_fail(call, nth, 1, error);
+        status = box_open(&box);
+        if (status == MAKO_OK)
+            cr_assert_eq(get(&box, "stream-0", &seq), MAKO_DAMAGED, "number %ld", nth);
+        else
+            cr_assert_not_null(strstr(box.err.text, strerror(error)), "%s", box.err.text);
+        box_close(&box);
+    }
+    inject_reset();
+}
+
+Test(file_compact, a_lost_segment_and_a_call_that_fails)
+{
+    char path[600];
+    uint64_t seq;
+
+    put_many(3, 1, 100);
+    box_reopen(&box);
+    put_many(2, 2, 100);
+    box_reopen(&box);
+    cr_assert_eq(put(&box, "other", 1, 100, 0), MAKO_OK);
+    box_close(&box);
+    segment_path(&box, 1, path, sizeof path);
+    cr_assert_eq(unlink(path), 0);
+    lose_and_fail(INJECT_OPENAT, EMFILE);
+    lose_and_fail(INJECT_PREAD, EIO);
+    lose_and_fail(INJECT_FSTAT, ENOMEM);
+    box_must_open(&box);
+    cr_assert_eq(get(&box, "stream-0", &seq), MAKO_DAMAGED);
+    cr_assert(holds(&box, "stream-2", 1));
 }
 
 Test(file_compact, a_segment_cut_short_keeps_what_is_left)
@@ -870,4 +940,99 @@ Test(file_compact, no_space_and_a_segment_that_needs_nothing)
         cr_assert(holds(&box, name_of(i), 3));
     box_reopen(&box);
     cr_assert_str_empty(box_log());
+}
+
+/* ---- no medium
+ * -------------------------------------------------------------------------------------
+ */
+
+/* Of writes that were lost the system tells once: to the call that sends a part of the
+ * copy to the medium, and the flush that follows works. */
+Test(file_compact, a_copy_of_which_a_part_was_lost_is_not_used)
+{
+    box.segment_size = 4 << 20;
+    box_reopen(&box);
+    put_many(1, 1, 1000);
+    cr_assert_eq(put(&box, "stream-1", 1, 900000, 0), MAKO_OK);
+    put_many(1, 2, 100);
+    inject_fail(INJECT_SYNC_RANGE, 1, 1, EIO);
+    cr_assert_eq(compact(&box), MAKO_E_IO);
+    cr_assert_eq(inject_count(INJECT_SYNC_RANGE), 1);
+    cr_assert_not_null(strstr(box.err.text, ": compaction: Input/output error"), "%s",
+                       box.err.text);
+    cr_assert(on_disk("stream-0", 1), "the copy took its place");
+    cr_assert(holds(&box, "stream-1", 1));
+    must_compact();
+    cr_assert_not(on_disk("stream-0", 1));
+    /* Where there is no such call, compaction does without. */
+    put_many(1, 3, 1000);
+    inject_fail(INJECT_SYNC_RANGE, 1, 1000, ENOSYS);
+    must_compact();
+    inject_reset();
+    box_reopen(&box);
+    cr_assert(holds(&box, "stream-0", 3));
+    cr_assert(holds(&box, "stream-1", 1));
+}
+
+Test(file_compact, a_signal_during_getrandom_is_no_failure)
+{
+    put_many(20, 1, 500);
+    put_many(10, 2, 500);
+    inject_fail(INJECT_GETRANDOM, 1, 2, EINTR);
+    must_compact();
+    cr_assert_not(on_disk("stream-2", 1));
+}
+
+/* A segment that could not be read once is left alone until the next opening; that it has
+ * been compacted must not be said. */
+Test(file_compact, what_stays_is_said)
+{
+    put_many(20, 1, 500);
+    put_many(10, 2, 500);
+    box_reopen(&box); /* and nothing of it is in memory */
+    inject_fail(INJECT_PREAD, 1, 1, EIO);
+    cr_assert_eq(compact(&box), MAKO_E_IO);
+    for (int i = 0; i < 2; i++) {
+        cr_assert_eq(compact(&box), MAKO_E_IO);
+        cr_assert_not_null(strstr(box.err.text,
+                                  "0000000000000001.seg: is not compacted before the "
+                                  "store is opened again, after a failure"),
+                           "%s", box.err.text);
+        cr_assert(on_disk("stream-2", 1));
+    }
+    box_reopen(&box);
+    must_compact();
+    cr_assert_not(on_disk("stream-2", 1));
+}
+
+/* The directory cannot be flushed when a copy of segments 2 and 3 has its name, and the
+ * name cannot be taken back: so the next opening will believe it, and a copy of 1 and 2
+ * must not be made beside it. */
+Test(file_compact, a_copy_that_cannot_be_taken_back)
+{
+    static const size_t sizes[] = {30000, 20000, 40000, 30000};
+
+    for (size_t i = 0; i < 4; i++) {
+        cr_assert_eq(put(&box, name_of(i), 1, sizes[i], 0), MAKO_OK);
+        cr_assert_eq(put(&box, name_of(10 + i), 1, 1000, 0), MAKO_OK);
+        if (i < 3)
+            box_reopen(&box);
+    }
+    cr_assert_eq(put(&box, name_of(11), 2, 1000, 0), MAKO_OK);
+    cr_assert_eq(put(&box, name_of(12), 2, 1000, 0), MAKO_OK);
+    inject_fail(INJECT_FSYNC, 1, 1, EIO);
+    inject_fail(INJECT_UNLINKAT, 1, 1, EIO);
+    cr_assert_eq(compact(&box), MAKO_E_IO);
+    inject_reset();
+    cr_assert_eq(put(&box, name_of(10), 2, 1000, 0), MAKO_OK);
+    (void)compact(&box);
+    for (int round = 0; round < 2; round++) {
+        for (size_t i = 0; i < 4; i++) {
+            cr_assert(holds(&box, name_of(i), 1));
+            cr_assert(holds(&box, name_of(10 + i), i < 3 ? 2 : 1));
+        }
+        box_reopen(&box);
+        cr_assert_str_empty(box_log());
+    }
+    must_compact();
 }

@@ -6,7 +6,8 @@
  * A child opens the store and saves from several threads; before each save it notes in
  * shared memory what it is about to do, and after it what was acknowledged.  The parent
  * kills it, opens the same store, and compares.  The directory stays the same for all
- * rounds, so that each opening recovers what many crashes have left. */
+ * rounds, so that each opening recovers what many crashes have left; now and then its
+ * index files go.  The workers compact as well, and the store does by itself. */
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -24,7 +25,8 @@ enum {
     THREADS = 4,
     STREAMS = 12,
     STATE_MAX = 3000,
-    LONGEST_US = 40000
+    LONGEST_US = 40000,
+    COMPACT_EVERY = 100 /* changes, by each thread */
 };
 
 /* One stream, written by one thread.  Sequences never go back, also not by a removal. */
@@ -122,6 +124,13 @@ static void save_one(const struct worker *worker, const char *name, size_t strea
     (void)atomic_fetch_add(acknowledged, 1);
 }
 
+static void compact(const struct worker *worker)
+{
+    struct mako_error err;
+
+    must(mako_store_compact(worker->store, NULL, NULL, &err), &err);
+}
+
 static void *work(void *arg)
 {
     struct worker *worker = arg;
@@ -132,6 +141,8 @@ static void *work(void *arg)
         char name[64];
 
         name_stream(name, sizeof name, worker->thread, stream);
+        if (next_random(&worker->seed) % COMPACT_EVERY == 0)
+            compact(worker);
         if (next_random(&worker->seed) % 10 == 0)
             remove_one(worker, name, note);
         else
@@ -234,6 +245,15 @@ static void wait_for_save(pid_t child, uint64_t before)
     } while (atomic_load(acknowledged) == before && info.si_pid == 0);
 }
 
+static void remove_indexes(void)
+{
+    char command[400];
+
+    (void)snprintf(command, sizeof command, "rm -f '%s'/store/*.idx", dir);
+    if (system(command) != 0)
+        exit(1);
+}
+
 /* Most children are killed while they save, some before they can. */
 static void run_round(unsigned seed, bool begin, uint64_t delay_us)
 {
@@ -256,6 +276,8 @@ static void run_round(unsigned seed, bool begin, uint64_t delay_us)
     }
     (void)kill(child, SIGKILL);
     (void)waitpid(child, NULL, 0);
+    if (seed % 4 == 0)
+        remove_indexes();
     store = open_store();
     for (size_t thread = 0; thread < THREADS; thread++)
         for (size_t stream = 0; stream < STREAMS; stream++)

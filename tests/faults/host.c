@@ -37,7 +37,29 @@ static const struct mako_host host = {.struct_size = sizeof host,
 
 const char *box_log(void)
 {
-    return log_text;
+    static _Thread_local char copy[sizeof log_text];
+
+    (void)pthread_mutex_lock(&log_lock);
+    memcpy(copy, log_text, strlen(log_text) + 1);
+    (void)pthread_mutex_unlock(&log_lock);
+    return copy;
+}
+
+static void forget_log(void)
+{
+    (void)pthread_mutex_lock(&log_lock);
+    log_text[0] = '\0';
+    (void)pthread_mutex_unlock(&log_lock);
+}
+
+bool box_logged(const char *text)
+{
+    bool logged;
+
+    (void)pthread_mutex_lock(&log_lock);
+    logged = strstr(log_text, text) != NULL;
+    (void)pthread_mutex_unlock(&log_lock);
+    return logged;
 }
 
 static const struct mako_store_plugin *load_plugin(void)
@@ -82,19 +104,26 @@ void box_free(struct box *box)
     remove_tree(box->dir);
 }
 
-static void remove_indexes(const struct box *box)
+/* The files whose names have part in them. */
+static void remove_files(const struct box *box, const char *part)
 {
     char path[600];
     DIR *dir = opendir(box->path);
     const struct dirent *entry;
 
     while (dir != NULL && (entry = readdir(dir)) != NULL)
-        if (strstr(entry->d_name, ".idx") != NULL) {
+        if (entry->d_name[0] != '.' && strstr(entry->d_name, part) != NULL) {
             (void)snprintf(path, sizeof path, "%s/%s", box->path, entry->d_name);
             (void)unlink(path);
         }
     if (dir != NULL)
         (void)closedir(dir);
+}
+
+void box_wipe(struct box *box)
+{
+    remove_files(box, "");
+    (void)rmdir(box->path);
 }
 
 int box_open(struct box *box)
@@ -110,9 +139,9 @@ int box_open(struct box *box)
                                  .features = box->plugin->features};
     int status;
 
-    log_text[0] = '\0';
+    forget_log();
     if (!box->keep_indexes)
-        remove_indexes(box);
+        remove_files(box, ".idx");
     status = box->plugin->open(&host, values, &traits, &box->store, &box->err);
     if (status == MAKO_OK)
         cr_assert_eq(traits.durability, box->durability);
@@ -124,6 +153,16 @@ void box_close(struct box *box)
     if (box->store != NULL)
         box->plugin->close(box->store);
     box->store = NULL;
+}
+
+void box_in_child(void)
+{
+    pthread_attr_t attr;
+
+    (void)pthread_attr_init(&attr);
+    (void)pthread_attr_setstacksize(&attr, 32u << 20); /* those are smaller */
+    (void)pthread_setattr_default_np(&attr);
+    (void)pthread_attr_destroy(&attr);
 }
 
 void box_must_open(struct box *box)
@@ -161,6 +200,13 @@ static void keep_error(struct box *box, const struct mako_error *err)
 {
     (void)pthread_mutex_lock(&log_lock);
     box->err = *err;
+    (void)pthread_mutex_unlock(&log_lock);
+}
+
+static void keep_length(struct box *box, size_t len)
+{
+    (void)pthread_mutex_lock(&log_lock);
+    box->got = len;
     (void)pthread_mutex_unlock(&log_lock);
 }
 
@@ -240,6 +286,7 @@ int get(struct box *box, const char *stream, uint64_t *seq)
     if (room.len != 0 && memcmp(expected, room.bytes, room.len) != 0)
         status = ALTERED;
     *seq = room.meta.seq;
+    keep_length(box, room.len);
     free(expected);
     free(room.bytes);
     return status;

@@ -16,6 +16,7 @@ struct box {
     bool keep_indexes; /* else openings find no index file, and read the segments */
     uint32_t durability;
     void *store; /* NULL: closed */
+    size_t got;  /* bytes of the last snapshot that get() found */
     struct mako_error err;
 };
 
@@ -29,8 +30,18 @@ void box_close(struct box *box);
 void box_must_open(struct box *box);
 void box_reopen(struct box *box);
 
-/* What the plugin has logged since the last box_open(), a line each: "W text". */
+/* To be called in a forked child that opens a store: its threads must not get the stacks
+ * of the parent's, which the thread sanitizer still knows. */
+void box_in_child(void);
+
+/* Remove the store of a closed box. */
+void box_wipe(struct box *box);
+
+/* What the plugin has logged since the last box_open(), a line each: "W text".  Good
+ * until this thread asks again. */
 const char *box_log(void);
+/* Whether it has text in it; also while the plugin's threads may log. */
+bool box_logged(const char *text);
 
 /* The bytes that belong to a stream at a sequence; len of them. */
 void pattern(unsigned char *bytes, size_t len, const char *stream, uint64_t seq);

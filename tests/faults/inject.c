@@ -2,17 +2,21 @@
  * on to the C library's; only flushes do not: no power is cut here, and they are slow. */
 #include "inject.h"
 
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
+#include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -28,6 +32,12 @@ static long short_write = -1;
 static bool hold, held;
 static _Atomic bool everywhere;
 static int held_error;
+static struct plan outage;
+static unsigned outage_mask;
+static long fired;
+static _Atomic long mapped;
+static _Atomic bool wrapped;
+static _Thread_local int inside; /* an operation of the plugin that was wrapped */
 
 static void *next_of(const char *name)
 {
@@ -43,20 +53,49 @@ static bool is_own_thread(void)
            sigismember(&blocked, SIGTERM) == 1;
 }
 
+/* Whether a call of this thread counts. */
+static bool concerns(void)
+{
+    if (wrapped)
+        return inside != 0 || is_own_thread();
+    return everywhere || !is_own_thread();
+}
+
+/* Count a call in plan; 0, or the error it should fail with. */
+static int step(struct plan *plan)
+{
+    plan->count++;
+    return plan->count >= plan->first && plan->count <= plan->last ? plan->error : 0;
+}
+
+static int count_always(enum inject_call call)
+{
+    int error;
+
+    (void)pthread_mutex_lock(&lock);
+    error = step(&plans[call]);
+    if (error == 0 && (outage_mask & INJECT_BIT(call)) != 0)
+        error = step(&outage);
+    fired += error != 0;
+    (void)pthread_mutex_unlock(&lock);
+    return error;
+}
+
 /* Count a call; 0, or the error it should fail with. */
 static int count(enum inject_call call)
 {
-    struct plan *plan = &plans[call];
-    int error = 0;
+    return concerns() ? count_always(call) : 0;
+}
 
-    if (!everywhere && is_own_thread())
+int inject_count_memory(void)
+{
+    static _Thread_local signed char own = -1;
+
+    if (!wrapped)
         return 0;
-    (void)pthread_mutex_lock(&lock);
-    plan->count++;
-    if (plan->count >= plan->first && plan->count <= plan->last)
-        error = plan->error;
-    (void)pthread_mutex_unlock(&lock);
-    return error;
+    if (inside == 0 && own < 0)
+        own = is_own_thread() ? 1 : 0;
+    return inside != 0 || own > 0 ? count_always(INJECT_MEMORY) : 0;
 }
 
 long inject_count(enum inject_call call)
@@ -74,6 +113,9 @@ void inject_reset(void)
     (void)pthread_mutex_lock(&lock);
     for (int i = 0; i < INJECT_CALLS; i++)
         plans[i] = (struct plan){.last = -1};
+    outage = (struct plan){.last = -1};
+    outage_mask = 0;
+    fired = 0;
     short_write = -1;
     everywhere = false;
     (void)pthread_mutex_unlock(&lock);
@@ -93,6 +135,39 @@ void inject_fail(enum inject_call call, long nth, long times, int error)
     plan->last = plan->first + times - 1;
     plan->error = error;
     (void)pthread_mutex_unlock(&lock);
+}
+
+void inject_outage(unsigned mask, long nth, long times, int error)
+{
+    (void)pthread_mutex_lock(&lock);
+    outage = (struct plan){.first = nth, .last = nth + times - 1, .error = error};
+    outage_mask = mask;
+    (void)pthread_mutex_unlock(&lock);
+}
+
+long inject_outage_count(void)
+{
+    long n;
+
+    (void)pthread_mutex_lock(&lock);
+    n = outage.count;
+    (void)pthread_mutex_unlock(&lock);
+    return n;
+}
+
+long inject_fired(void)
+{
+    long n;
+
+    (void)pthread_mutex_lock(&lock);
+    n = fired;
+    (void)pthread_mutex_unlock(&lock);
+    return n;
+}
+
+long inject_mapped(void)
+{
+    return mapped;
 }
 
 void inject_short_write(long bytes)
@@ -200,9 +275,9 @@ ssize_t pwritev(int fd, const struct iovec *iov, int iovcnt, off_t offset)
     int error = count(INJECT_PWRITEV);
     long most;
 
-    if (error != 0)
+    if (error > 0)
         return fail_with(error);
-    most = is_own_thread() ? -1 : take_short_write();
+    most = error != 0 ? -error : is_own_thread() ? -1 : take_short_write();
     if (most >= 0 && iovcnt > 0) {
         struct iovec part = iov[0];
 
@@ -213,20 +288,24 @@ ssize_t pwritev(int fd, const struct iovec *iov, int iovcnt, off_t offset)
     return next.call(fd, iov, iovcnt, offset);
 }
 
-static int call_openat(const char *name, int dir, const char *path, int flags,
-                       mode_t mode)
+/* Whether opening path should fail.  That a file has vanished can happen to those in a
+ * directory only. */
+static int count_open(int dir, const char *path, int flags)
 {
-    union {
-        void *symbol;
-        int (*call)(int, const char *, int, ...);
-    } next = {.symbol = next_of(name)};
     int error = count(INJECT_OPENAT);
 
-    return error != 0 ? fail_with(error) : next.call(dir, path, flags, mode);
+    if (error == 0 && (flags & O_CREAT) != 0)
+        error = count(INJECT_CREATE);
+    return error == ENOENT && (dir == AT_FDCWD || path[0] == '.') ? 0 : error;
 }
 
 int openat(int dir, const char *path, int flags, ...)
 {
+    union {
+        void *symbol;
+        int (*call)(int, const char *, int, ...);
+    } next = {.symbol = next_of("openat")};
+    int error = count_open(dir, path, flags);
     mode_t mode = 0;
     va_list args;
 
@@ -234,7 +313,7 @@ int openat(int dir, const char *path, int flags, ...)
     if ((flags & O_CREAT) != 0)
         mode = (mode_t)va_arg(args, unsigned);
     va_end(args);
-    return call_openat("openat", dir, path, flags, mode);
+    return error != 0 ? fail_with(error) : next.call(dir, path, flags, mode);
 }
 
 ssize_t pread(int fd, void *buffer, size_t len, off_t offset)
@@ -245,7 +324,11 @@ ssize_t pread(int fd, void *buffer, size_t len, off_t offset)
     } next = {.symbol = next_of("pread")};
     int error = count(INJECT_PREAD);
 
-    return error != 0 ? fail_with(error) : next.call(fd, buffer, len, offset);
+    if (error > 0)
+        return fail_with(error);
+    if (error < 0 && len > (size_t)-error)
+        len = (size_t)-error;
+    return next.call(fd, buffer, len, offset);
 }
 
 int renameat(int from_dir, const char *from, int to_dir, const char *to)
@@ -270,20 +353,311 @@ int unlinkat(int dir, const char *path, int flags)
     return error != 0 ? fail_with(error) : next.call(dir, path, flags);
 }
 
-/* Only of files: memory is another matter, and a sanitizer asks for it before anything
- * else works. */
+/* Of memory as INJECT_MEMORY, where the plugin asks for it. */
 void *mmap(void *at, size_t len, int protection, int flags, int fd, off_t offset)
 {
     union {
-        long result;
-        void *map;
-    } mapped;
-    int error = fd >= 0 ? count(INJECT_MMAP) : 0;
+        void *symbol;
+        void *(*call)(void *, size_t, int, int, int, off_t);
+    } next = {.symbol = next_of("mmap")};
+    int error = fd >= 0 ? count(INJECT_MMAP) : inject_count_memory();
+    void *map;
 
     if (error != 0) {
         errno = error;
         return MAP_FAILED;
     }
-    mapped.result = syscall(SYS_mmap, at, len, protection, flags, fd, offset);
-    return mapped.map;
+    map = next.call(at, len, protection, flags, fd, offset);
+    if (map != MAP_FAILED && wrapped && concerns())
+        mapped += (long)len;
+    return map;
+}
+
+int munmap(void *at, size_t len)
+{
+    union {
+        void *symbol;
+        int (*call)(void *, size_t);
+    } next = {.symbol = next_of("munmap")};
+
+    if (wrapped && concerns())
+        mapped -= (long)len;
+    return next.call(at, len);
+}
+
+int mkdir(const char *path, mode_t mode)
+{
+    union {
+        void *symbol;
+        int (*call)(const char *, mode_t);
+    } next = {.symbol = next_of("mkdir")};
+    int error = count(INJECT_MKDIR);
+
+    return error != 0 ? fail_with(error) : next.call(path, mode);
+}
+
+int fstat(int fd, struct stat *st)
+{
+    union {
+        void *symbol;
+        int (*call)(int, struct stat *);
+    } next = {.symbol = next_of("fstat")};
+    int error = count(INJECT_FSTAT);
+
+    return error != 0 ? fail_with(error) : next.call(fd, st);
+}
+
+int fstatat(int dir, const char *path, struct stat *st, int flags)
+{
+    union {
+        void *symbol;
+        int (*call)(int, const char *, struct stat *, int);
+    } next = {.symbol = next_of("fstatat")};
+    int error = count(INJECT_FSTAT);
+
+    return error != 0 ? fail_with(error) : next.call(dir, path, st, flags);
+}
+
+int flock(int fd, int operation)
+{
+    union {
+        void *symbol;
+        int (*call)(int, int);
+    } next = {.symbol = next_of("flock")};
+    int error = count(INJECT_FLOCK);
+
+    return error != 0 ? fail_with(error) : next.call(fd, operation);
+}
+
+ssize_t getrandom(void *buffer, size_t len, unsigned flags)
+{
+    union {
+        void *symbol;
+        ssize_t (*call)(void *, size_t, unsigned);
+    } next = {.symbol = next_of("getrandom")};
+    int error = count(INJECT_GETRANDOM);
+
+    return error != 0 ? fail_with(error) : next.call(buffer, len, flags);
+}
+
+int sync_file_range(int fd, off_t offset, off_t len, unsigned flags)
+{
+    int error = count(INJECT_SYNC_RANGE);
+
+    (void)fd;
+    (void)offset;
+    (void)len;
+    (void)flags;
+    return error != 0 ? fail_with(error) : 0;
+}
+
+int posix_fadvise(int fd, off_t offset, off_t len, int advice)
+{
+    (void)fd;
+    (void)offset;
+    (void)len;
+    (void)advice;
+    return count(INJECT_FADVISE);
+}
+
+DIR *fdopendir(int fd)
+{
+    union {
+        void *symbol;
+        DIR *(*call)(int);
+    } next = {.symbol = next_of("fdopendir")};
+    int error = count(INJECT_FDOPENDIR);
+
+    if (error != 0) {
+        errno = error;
+        return NULL;
+    }
+    return next.call(fd);
+}
+
+struct dirent *readdir(DIR *dir)
+{
+    union {
+        void *symbol;
+        struct dirent *(*call)(DIR *);
+    } next = {.symbol = next_of("readdir")};
+    int error = count(INJECT_READDIR);
+
+    if (error != 0) {
+        errno = error;
+        return NULL;
+    }
+    return next.call(dir);
+}
+
+int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *),
+                   void *arg)
+{
+    union {
+        void *symbol;
+        int (*call)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+    } next = {.symbol = next_of("pthread_create")};
+    int error = wrapped ? count(INJECT_THREAD) : 0;
+
+    return error != 0 ? error : next.call(thread, attr, run, arg);
+}
+
+/* What pthread_atfork() comes down to. */
+int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void),
+                      void *object);
+int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void),
+                      void *object)
+{
+    union {
+        void *symbol;
+        int (*call)(void (*)(void), void (*)(void), void (*)(void), void *);
+    } next = {.symbol = next_of("__register_atfork")};
+    int error = count(INJECT_ATFORK);
+
+    return error != 0 ? error : next.call(prepare, parent, child, object);
+}
+
+/* ---- operations that mark their calls -----------------------------------------------
+ */
+
+static const struct mako_store_plugin *original;
+
+static int wrapped_open(const struct mako_host *host, const union mako_value *options,
+                        struct mako_traits *traits, void **store, struct mako_error *err)
+{
+    int status;
+
+    inside++;
+    status = original->open(host, options, traits, store, err);
+    inside--;
+    return status;
+}
+
+static void wrapped_close(void *store)
+{
+    inside++;
+    original->close(store);
+    inside--;
+}
+
+static int wrapped_save(void *store, const struct mako_record *record,
+                        struct mako_error *err)
+{
+    int status;
+
+    inside++;
+    status = original->save(store, record, err);
+    inside--;
+    return status;
+}
+
+static int wrapped_load(void *store, struct mako_str stream, struct mako_sink *sink,
+                        struct mako_error *err)
+{
+    int status;
+
+    inside++;
+    status = original->load(store, stream, sink, err);
+    inside--;
+    return status;
+}
+
+static int wrapped_remove(void *store, struct mako_str stream, struct mako_error *err)
+{
+    int status;
+
+    inside++;
+    status = original->remove(store, stream, err);
+    inside--;
+    return status;
+}
+
+static int wrapped_scan(void *store, struct mako_str prefix, struct mako_visitor *visitor,
+                        struct mako_error *err)
+{
+    int status;
+
+    inside++;
+    status = original->scan(store, prefix, visitor, err);
+    inside--;
+    return status;
+}
+
+static int wrapped_save_many(void *store, const struct mako_record *records, size_t count,
+                             int *statuses, struct mako_error *err)
+{
+    int status;
+
+    inside++;
+    status = original->save_many(store, records, count, statuses, err);
+    inside--;
+    return status;
+}
+
+static int wrapped_stats(void *store, struct mako_counters *counters,
+                         struct mako_error *err)
+{
+    int status;
+
+    inside++;
+    status = original->stats(store, counters, err);
+    inside--;
+    return status;
+}
+
+static int wrapped_compact(void *store, struct mako_progress *progress,
+                           struct mako_error *err)
+{
+    int status;
+
+    inside++;
+    status = original->compact(store, progress, err);
+    inside--;
+    return status;
+}
+
+static uintptr_t code_from, code_to;
+
+bool inject_is_plugin(uintptr_t at)
+{
+    return at >= code_from && at < code_to;
+}
+
+/* The segment of the object that the plugin's code is in. */
+static int find_code(struct dl_phdr_info *info, size_t size, void *arg)
+{
+    uintptr_t wanted = (uintptr_t)original->save;
+
+    (void)size;
+    (void)arg;
+    for (size_t i = 0; i < info->dlpi_phnum; i++) {
+        uintptr_t from = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
+
+        if (info->dlpi_phdr[i].p_type == PT_LOAD && wanted >= from &&
+            wanted < from + info->dlpi_phdr[i].p_memsz) {
+            code_from = from;
+            code_to = from + info->dlpi_phdr[i].p_memsz;
+        }
+    }
+    return 0;
+}
+
+const struct mako_store_plugin *inject_wrap(const struct mako_store_plugin *plugin)
+{
+    static struct mako_store_plugin copy;
+
+    original = plugin;
+    (void)dl_iterate_phdr(find_code, NULL);
+    copy = *plugin;
+    copy.open = wrapped_open;
+    copy.close = wrapped_close;
+    copy.save = wrapped_save;
+    copy.load = wrapped_load;
+    copy.remove = wrapped_remove;
+    copy.scan = wrapped_scan;
+    copy.save_many = wrapped_save_many;
+    copy.stats = wrapped_stats;
+    copy.compact = wrapped_compact;
+    wrapped = true;
+    return &copy;
 }
