@@ -1,5 +1,6 @@
 /* bench/main.c - mako-bench: which groups to run, where, and how the figures are shown.
  * What is measured is in the file of each group. */
+#include "child.h"
 #include "groups.h"
 
 #include <errno.h>
@@ -27,6 +28,7 @@ static const struct group groups[] = {
     {"core", "what the core adds to a plugin's own calls", bench_core},
     {"memory", "loads and saves of the memory store", bench_memory},
     {"file", "the file store, against bare append and flush", bench_file},
+    {"million", "a million streams, against embedded databases", bench_million},
     {"redis", "the Redis store, against bare hiredis", bench_redis},
     {"replay", "the tool replaying a long event log", bench_replay},
 };
@@ -267,12 +269,19 @@ int main(int argc, char **argv)
     static struct bench bench;
     struct settings settings = {.parent = "."};
 
+    if (argc > 2 && strcmp(argv[1], BENCH_CHILD) == 0) {
+        mako_set_log(log_errors, NULL);
+        return bench_child_main(argc - 2, argv + 2);
+    }
     if (!parse(argc, argv, &settings, &bench.quick))
         return EXIT_USAGE;
     if (settings.help) {
         print_help(stdout);
         return EXIT_DONE;
     }
+    if (*bench_peers_missing())
+        (void)fprintf(stderr, "mako-bench: built without%s: NOT MEASURED\n",
+                      bench_peers_missing());
     catch_signals();
     mako_set_log(log_errors, NULL);
     return run(&bench, &settings);
