@@ -19,6 +19,7 @@ struct bench_contest {
     struct bench_streams streams; /* borrowed */
     size_t len;                   /* of a state */
     size_t framed;                /* bytes of a record of the file store; for limit */
+    const char *extra;            /* as in struct bench_peer_use */
     uint64_t seq;                 /* of the last save of any stream */
     size_t count;
     struct bench_contender list[BENCH_CONTENDERS_MAX];

@@ -21,16 +21,22 @@ enum {
 
 struct group {
     const char *name, *about;
+    bool usual; /* run where none is named */
     int (*run)(struct bench *bench, struct mako_error *err);
 };
 
 static const struct group groups[] = {
-    {"core", "what the core adds to a plugin's own calls", bench_core},
-    {"memory", "loads and saves of the memory store", bench_memory},
-    {"file", "the file store, against bare append and flush", bench_file},
-    {"million", "a million streams, against embedded databases", bench_million},
-    {"redis", "the Redis store, against bare hiredis", bench_redis},
-    {"replay", "the tool replaying a long event log", bench_replay},
+    {"core", "what the core adds to a plugin's own calls", true, bench_core},
+    {"memory", "loads and saves of the memory store", true, bench_memory},
+    {"file", "the file store, against embedded databases", true, bench_file},
+    {"million", "the same with a million streams; openings", true, bench_million},
+    {"space", "disk after ten overwrites; compaction", true, bench_space},
+    {"redis", "the Redis store, against bare hiredis", true, bench_redis},
+    {"replay", "the tool replaying a long event log", true, bench_replay},
+    {"rehydrate", "one long stream, with its snapshot and without", true,
+     bench_rehydrate},
+    {"peers", "durable saves, 1 to 64 threads, 256 bytes to 1 MiB", false, bench_matrix},
+    {"scale", "ten million streams", false, bench_scale},
 };
 #define GROUP_COUNT (sizeof groups / sizeof groups[0])
 
@@ -50,10 +56,11 @@ static void print_help(FILE *out)
                 "  --quick    tiny sizes: shows that everything works, measures nothing\n"
                 "  --dir DIR  where the run's files go (default: the working directory;\n"
                 "             the figures of the file store are those of this disk)\n"
-                "  --help     this text\n\nGroups (default: all):\n",
+                "  --help     this text\n\nGroups (default: those with a star):\n",
                 out);
     for (size_t i = 0; i < GROUP_COUNT; i++)
-        (void)fprintf(out, "  %-8s %s\n", groups[i].name, groups[i].about);
+        (void)fprintf(out, "  %c %-9s %s\n", groups[i].usual ? '*' : ' ', groups[i].name,
+                      groups[i].about);
 }
 
 static const char *goal_sign(enum bench_goal goal)
@@ -257,7 +264,7 @@ static bool parse(int argc, char **argv, struct settings *settings, bool *quick)
             return false;
     }
     for (size_t i = 0; optind == argc && i < GROUP_COUNT; i++)
-        settings->chosen[i] = true;
+        settings->chosen[i] = groups[i].usual || *quick;
     for (int i = optind; i < argc; i++)
         if (!choose(settings, argv[i]))
             return false;
