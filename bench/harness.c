@@ -123,6 +123,8 @@ int bench_report(struct bench *bench, const struct bench_spec *spec, double *val
     figure->max = values[count - 1];
     (void)snprintf(figure->name, sizeof figure->name, "%s", spec->name);
     figure->spec.name = figure->name;
+    if (bench->show)
+        bench->show(figure);
     return MAKO_OK;
 }
 

@@ -39,6 +39,7 @@ struct bench {
     bool quick;      /* sizes that only show that everything works */
     char *dir;       /* for files of the run; removed at its end */
     char *tools_dir; /* where mako-snapshot is: beside this program */
+    void (*show)(const struct bench_figure *figure); /* as soon as it is known; or NULL */
     struct bench_figure figures[BENCH_FIGURES_MAX];
     size_t figure_count;
 };

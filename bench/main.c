@@ -95,7 +95,7 @@ static void print_row(const struct bench_figure *figure)
 {
     int d = digits(figure->median);
 
-    (void)printf("%-36s %12.*f %12.*f %12.*f  %-5s", figure->spec.name, d, figure->median,
+    (void)printf("%-40s %12.*f %12.*f %12.*f  %-5s", figure->spec.name, d, figure->median,
                  d, figure->min, d, figure->max, figure->spec.unit);
     if (figure->spec.goal != BENCH_NO_TARGET)
         (void)printf("  %2s %-6g %s", goal_sign(figure->spec.goal), figure->spec.target,
@@ -182,28 +182,19 @@ static int make_dir(struct bench *bench, const char *parent, struct mako_error *
 /* ---- running
  * --------------------------------------------------------------------------- */
 
-static int run_group(struct bench *bench, const struct settings *settings,
-                     const struct group *group, struct mako_error *err)
-{
-    size_t first = bench->figure_count;
-    int status = group->run(bench, err);
-
-    for (size_t i = first; !settings->json && i < bench->figure_count; i++)
-        print_row(&bench->figures[i]);
-    return status;
-}
-
 static int run_groups(struct bench *bench, const struct settings *settings,
                       struct mako_error *err)
 {
     int status = MAKO_OK;
 
-    if (!settings->json)
-        (void)printf("%-36s %12s %12s %12s  %-5s  %s\n", "figure", "median", "min", "max",
+    if (!settings->json) {
+        bench->show = print_row;
+        (void)printf("%-40s %12s %12s %12s  %-5s  %s\n", "figure", "median", "min", "max",
                      "unit", "target");
+    }
     for (size_t i = 0; i < GROUP_COUNT && status == MAKO_OK; i++)
         if (settings->chosen[i])
-            status = run_group(bench, settings, &groups[i], err);
+            status = groups[i].run(bench, err);
     if (status == MAKO_OK && settings->json)
         print_json(bench);
     return status;

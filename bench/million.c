@@ -12,8 +12,8 @@
 
 #define THREADS 2u
 
-static const char *const contenders[] = {"mako", "mako_map", "rocksdb",
-                                         "lmdb", "sqlite",   NULL};
+static const char *const contenders[] = {"mako",          "mako_map", "rocksdb", "lmdb",
+                                         "lmdb_writemap", "sqlite",   NULL};
 static const char *const engines[] = {"mako", "rocksdb", "lmdb", "sqlite"};
 #define ENGINE_COUNT (sizeof engines / sizeof engines[0])
 
@@ -44,7 +44,7 @@ static int measure_loads(struct bench_contest *contest, struct mako_error *err)
         {{"file.load_1m_t2_vs_sqlite", "ratio", BENCH_AT_LEAST, 20}, "mako", "sqlite"},
         {{"file.load_1m_map_t2_vs_lmdb", "ratio", BENCH_AT_LEAST, 1}, "mako_map", "lmdb"},
     };
-    const size_t rounds = bench_size(contest->bench, 9, 1);
+    const size_t rounds = bench_size(contest->bench, 7, 1);
     struct bench_job job = {.work = BENCH_LOAD,
                             .threads = 1,
                             .calls = bench_size(contest->bench, 50000, 100)};
@@ -75,7 +75,7 @@ static int measure_saves(struct bench_contest *contest, struct mako_error *err)
          "mako",
          "sqlite"},
     };
-    const size_t rounds = bench_size(contest->bench, 9, 1);
+    const size_t rounds = bench_size(contest->bench, 7, 1);
     const struct bench_job job = {.work = BENCH_SAVE,
                                   .threads = THREADS,
                                   .calls = bench_size(contest->bench, 20000, 100),

@@ -9,7 +9,7 @@ const struct bench_peer *const bench_peers[] = {
     &bench_peer_rocksdb,
 #endif
 #ifdef BENCH_LMDB
-    &bench_peer_lmdb,
+    &bench_peer_lmdb,    &bench_peer_lmdb_writemap,
 #endif
 #ifdef BENCH_SQLITE
     &bench_peer_sqlite,

@@ -52,7 +52,8 @@ struct bench_peer {
 extern const struct bench_peer *const bench_peers[];
 extern const size_t bench_peer_count;
 extern const struct bench_peer bench_peer_mako, bench_peer_mako_map, bench_peer_sqlite,
-    bench_peer_lmdb, bench_peer_rocksdb, bench_peer_files, bench_peer_limit;
+    bench_peer_lmdb, bench_peer_lmdb_writemap, bench_peer_rocksdb, bench_peer_files,
+    bench_peer_limit;
 
 /* NULL: not in this build. */
 const struct bench_peer *bench_peer_find(const char *name);
