@@ -43,11 +43,13 @@ static int measure_cell(struct bench_contest *contest, const struct row *row,
 
 static int measure_row(struct bench *bench, const struct row *row, struct mako_error *err)
 {
-    static const size_t threads[] = {1, 2, 8, 16, 64};
-    struct bench_contest contest = {.bench = bench, .len = row->len};
+    static const size_t threads[] = {1, 16, 2, 8, 64};
+    const size_t columns = bench_size(bench, sizeof threads / sizeof threads[0], 2);
+    struct bench_contest contest = {.bench = bench};
     int status =
         bench_streams_make(bench_size(bench, row->streams, 64), &contest.streams, err);
 
+    contest.len = row->len < 16384 ? row->len : bench_size(bench, row->len, 16384);
     if (status == MAKO_OK)
         status = bench_contest_begin(&contest, row->name, savers, err);
     if (status == MAKO_OK)
@@ -55,7 +57,7 @@ static int measure_row(struct bench *bench, const struct row *row, struct mako_e
     if (status == MAKO_OK)
         status = bench_contest_fill(&contest, err);
     bench_contest_close(&contest);
-    for (size_t i = 0; i < sizeof threads / sizeof threads[0] && status == MAKO_OK; i++)
+    for (size_t i = 0; i < columns && status == MAKO_OK; i++)
         status = measure_cell(&contest, row, threads[i], err);
     bench_contest_end(&contest);
     bench_streams_free(&contest.streams);
