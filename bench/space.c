@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define OVERWRITES 10u
+#define SAVES      4000u /* whose latency is looked at, in a turn */
 
 /* ---- ten overwrites -----------------------------------------------------------------
  */
@@ -118,7 +119,8 @@ struct busy {
     struct bench_contest *contest;
     const char *option; /* of this opening */
     bool compacting;
-    size_t saves;
+    size_t saves; /* at least; room is ten times that */
+    size_t done;
     double *times, *middle; /* middle: the median of each turn */
     size_t turn;
 };
@@ -167,7 +169,7 @@ static int time_saves(struct busy *busy, struct mako_error *err)
 {
     struct bench_contest *contest = busy->contest;
     const struct bench_contender *mako = &contest->list[0];
-    struct bench_rng rng = bench_rng_make(busy->turn + 1);
+    struct bench_rng rng = bench_rng_make(busy->turn + busy->done + 1);
     static const unsigned char state[BENCH_STATE_SIZE];
     int status = MAKO_OK;
 
@@ -178,24 +180,31 @@ static int time_saves(struct busy *busy, struct mako_error *err)
         uint64_t begin = bench_now();
 
         status = mako->peer->save(mako->self, 0, &put, err);
-        busy->times[i] = (double)(bench_now() - begin) / 1e3;
+        busy->times[busy->done++] = (double)(bench_now() - begin) / 1e3;
     }
     return status;
 }
 
-/* A turn in which nothing was compacted would prove nothing. */
-static int check_busy(const struct busy *busy, struct mako_error *err)
+/* Save until something was compacted: a turn without would prove nothing. */
+static int save_enough(struct busy *busy, struct mako_error *err)
 {
     const struct bench_contender *mako = &busy->contest->list[0];
-    double runs;
-    int status = counter(mako, "plugin.compactions", &runs, err);
+    double runs = 0;
+    int status = MAKO_OK;
 
-    if (status != MAKO_OK || busy->contest->bench->quick)
-        return status;
-    if (busy->compacting != (runs > 0))
-        return mako_fail(err, MAKO_E_PLUGIN, "%.0f compactions while %s ran", runs,
-                         busy->compacting ? "one" : "none");
-    return MAKO_OK;
+    busy->done = 0;
+    for (int i = 0; i < 10 && status == MAKO_OK && (i == 0 || busy->compacting); i++) {
+        status = time_saves(busy, err);
+        if (status == MAKO_OK)
+            status = counter(mako, "plugin.compactions", &runs, err);
+        if (runs > 0 || busy->contest->bench->quick)
+            break;
+    }
+    if (status == MAKO_OK && !busy->contest->bench->quick &&
+        busy->compacting != (runs > 0))
+        return mako_fail(err, MAKO_E_PLUGIN, "%.0f compactions where there should be %s",
+                         runs, busy->compacting ? "some" : "none");
+    return status;
 }
 
 static int reopen(struct busy *busy, const char *option, struct mako_error *err)
@@ -216,14 +225,12 @@ static int run_busy(void *arg, double *us, struct mako_error *err)
     if (status == MAKO_OK)
         status = reopen(busy, busy->option, err);
     if (status == MAKO_OK)
-        status = time_saves(busy, err);
-    if (status == MAKO_OK)
-        status = check_busy(busy, err);
+        status = save_enough(busy, err);
     if (status != MAKO_OK)
         return status;
-    qsort(busy->times, busy->saves, sizeof *busy->times, compare);
-    *us = busy->times[busy->saves * 99 / 100];
-    busy->middle[busy->turn++] = busy->times[busy->saves / 2];
+    qsort(busy->times, busy->done, sizeof *busy->times, compare);
+    *us = busy->times[busy->done * 99 / 100];
+    busy->middle[busy->turn++] = busy->times[busy->done / 2];
     return MAKO_OK;
 }
 
@@ -254,7 +261,7 @@ static int busy_rounds(struct bench_contest *contest, double *times,
                        struct mako_error *err)
 {
     const size_t rounds = bench_size(contest->bench, 7, 1);
-    const size_t saves = bench_size(contest->bench, 4000, 20);
+    const size_t saves = bench_size(contest->bench, SAVES, 20);
     double middles[2][16], values[2 * 16];
     struct busy busy[2] = {
         {.contest = contest,
@@ -281,7 +288,7 @@ static int measure_latency(struct bench *bench, struct mako_error *err)
     static const char *const contenders[] = {"mako", NULL};
     struct bench_contest contest = {
         .bench = bench, .len = BENCH_STATE_SIZE, .extra = "dead_space=100"};
-    double *times = calloc(4000, sizeof *times);
+    double *times = calloc((size_t)10 * SAVES, sizeof *times);
     int status =
         bench_streams_make(bench_size(bench, 200000, 200), &contest.streams, err);
 
