@@ -125,6 +125,27 @@ int bench_child_fill(const struct bench_peer *peer, const struct bench_peer_use 
     return status != MAKO_OK ? status : end;
 }
 
+/* Three numbers. */
+static int read_opening(const char *line, struct bench_opening *opening,
+                        struct mako_error *err)
+{
+    double numbers[3];
+    const char *at = line;
+
+    for (size_t i = 0; i < 3; i++) {
+        char *end;
+
+        numbers[i] = strtod(at, &end);
+        if (end == at)
+            return mako_fail(err, MAKO_E_PLUGIN, "a child said '%s'", line);
+        at = end;
+    }
+    opening->ms = numbers[0];
+    opening->bytes = numbers[1];
+    opening->files = numbers[2];
+    return MAKO_OK;
+}
+
 int bench_child_open(const struct bench_peer *peer, const struct bench_peer_use *use,
                      struct bench_opening *opening, struct mako_error *err)
 {
@@ -136,10 +157,8 @@ int bench_child_open(const struct bench_peer *peer, const struct bench_peer_use 
     if (status != MAKO_OK)
         return status;
     status = listen_to(&child, line, sizeof line, err);
-    if (status == MAKO_OK &&
-        sscanf(line, "%lf %lf %lf", &opening->ms, &opening->bytes, &opening->files) != 3)
-        status = mako_fail(err, MAKO_E_PLUGIN, "a child said '%s'", line);
-    opening->streams = (double)use->streams;
+    if (status == MAKO_OK)
+        status = read_opening(line, opening, err);
     end = finish(&child, status != MAKO_OK, status ? &ignored : err);
     return status != MAKO_OK ? status : end;
 }
@@ -155,8 +174,10 @@ static double anonymous_bytes(void)
     double kib = 0;
 
     while (file && fgets(line, sizeof line, file))
-        if (sscanf(line, "RssAnon: %lf", &kib) == 1)
+        if (strncmp(line, "RssAnon:", 8) == 0) {
+            kib = strtod(line + 8, NULL);
             break;
+        }
     if (file)
         (void)fclose(file);
     return kib * 1024;

@@ -18,10 +18,9 @@ int bench_child_fill(const struct bench_peer *peer, const struct bench_peer_use 
 
 /* What an opening in a new process costs. */
 struct bench_opening {
-    double ms;      /* until a first stream is loaded */
-    double bytes;   /* of anonymous memory that came with it */
-    double files;   /* descriptors that are open */
-    double streams; /* that were there to be opened */
+    double ms;    /* until a first stream is loaded */
+    double bytes; /* of anonymous memory that came with it */
+    double files; /* descriptors that are open */
 };
 int bench_child_open(const struct bench_peer *peer, const struct bench_peer_use *use,
                      struct bench_opening *opening, struct mako_error *err);

@@ -195,8 +195,8 @@ static int note_frame(struct bench_contest *contest, void *self, struct mako_err
             bench_peer_counter(&bench_peer_mako, self, "plugin.streams", &streams, err);
     if (status != MAKO_OK)
         return status;
-    if (streams != contest->streams.count || live / streams < contest->len ||
-        live / streams > 2 * contest->len + 512)
+    if (streams == 0 || streams != contest->streams.count ||
+        live / streams < contest->len || live / streams > 2 * contest->len + 512)
         return mako_fail(err, MAKO_E_PLUGIN, "%llu bytes in %llu streams cannot be right",
                          (unsigned long long)live, (unsigned long long)streams);
     contest->framed = (size_t)(live / streams);

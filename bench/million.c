@@ -140,7 +140,7 @@ struct opener {
 static int run_opener(void *arg, double *ms, struct mako_error *err)
 {
     struct opener *opener = arg;
-    struct bench_opening opening;
+    struct bench_opening opening = {0};
     int status = MAKO_OK;
 
     if (opener->kill)

@@ -91,7 +91,9 @@ static int place(const struct files_peer *peer, const char *id, char name[NAME_M
     size_t i;
 
     for (i = 0; id[i] && i < NAME_MAX - 8; i++) {
-        name[i] = id[i] == '/' ? '%' : id[i];
+        name[i] = id[i];
+        if (id[i] == '/')
+            name[i] = '%';
         hash = (hash ^ (unsigned char)id[i]) * 16777619u;
     }
     name[i] = '\0';
