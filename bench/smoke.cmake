@@ -55,7 +55,7 @@ foreach(one mako mako_map ${PEERS} ${writemap})
   list(APPEND names million.load_t1_us_${one} million.load_t2_us_${one}
     million.save_nosync_t2_us_${one})
 endforeach()
-foreach(one mako ${PEERS} files)
+foreach(one mako ${PEERS})
   foreach(times x0 x1 x2 x3 x4 x5 x6 x7 x8 x9 x10 idle)
     list(APPEND names space.disk_${times}_${one})
   endforeach()

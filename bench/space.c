@@ -83,10 +83,11 @@ static int overwrite(struct bench_contest *contest, struct mako_error *err)
     return status;
 }
 
+/* A file for each snapshot always takes a block each, and is left out: ext4 writes a file
+ * that is renamed over another at once, which would take longer than all the rest. */
 static int measure_overwrites(struct bench *bench, struct mako_error *err)
 {
-    static const char *const contenders[] = {"mako",   "rocksdb", "lmdb",
-                                             "sqlite", "files",   NULL};
+    static const char *const contenders[] = {"mako", "rocksdb", "lmdb", "sqlite", NULL};
     struct bench_contest contest = {.bench = bench, .len = BENCH_STATE_SIZE};
     int status =
         bench_streams_make(bench_size(bench, 100000, 200), &contest.streams, err);
