@@ -1,171 +1,156 @@
-/* bench/file.c - the file store: 1 KiB states, 10 000 streams.
+/* bench/file.c - the file store: 10 000 streams of 1 KiB.
  *
- * Durable saves are measured against the bare loops of limit.h, which append as many
- * bytes a save, on the same file system and in the same rounds.  Then what costs no
- * flush: loads, saves of durability "crash", opening. */
+ * Durable saves side by side with embedded databases, a file for each snapshot, and the
+ * bare loops of limit.h, which append as many bytes a save.  Then loads, and what the
+ * store costs without flushes.  The whole matrix of sizes and threads is in matrix.c. */
+#include "contest.h"
 #include "groups.h"
-#include "limit.h"
-#include "workload.h"
 
-#include <ftw.h>
 #include <stdlib.h>
-#include <string.h>
 
-#define MANY 16u
+#define MANY       16u
+#define BATCH      64u
+#define ROUNDS_MAX 21u
 
-struct file_run {
-    struct bench *bench;
-    struct bench_streams streams;
-    size_t framed; /* bytes that one save appends */
-    char *power_dir, *crash_dir, *limit_path;
-};
-
-/* ---- one contender and the bare loop ------------------------------------------------
- */
-
-/* threads saving threads' own shares of the streams. */
-struct savers {
-    size_t threads;
-    struct bench_walk walks[MANY];
-};
-
-/* The same work without a store. */
-struct appenders {
-    size_t threads, calls; /* calls: of one thread */
-    struct bench_limit *limit;
-};
-
-static int saver(void *arg, size_t index, struct mako_error *err)
-{
-    struct savers *savers = arg;
-    double us;
-
-    return bench_walk_save(&savers->walks[index], &us, err);
-}
-
-static int appender(void *arg, size_t index, struct mako_error *err)
-{
-    struct appenders *appenders = arg;
-    int status = MAKO_OK;
-
-    (void)index;
-    for (size_t i = 0; i < appenders->calls && status == MAKO_OK; i++)
-        status = appenders->threads == 1 ? bench_limit_append(appenders->limit, err)
-                                         : bench_limit_commit(appenders->limit, err);
-    return status;
-}
-
-static int run_savers(void *arg, double *us, struct mako_error *err)
-{
-    struct savers *savers = arg;
-    uint64_t elapsed;
-    int status = bench_threads(savers->threads, saver, savers, &elapsed, err);
-
-    if (status == MAKO_OK)
-        *us = (double)elapsed / 1e3 / (double)(savers->threads * savers->walks[0].calls);
-    return status;
-}
-
-static int run_appenders(void *arg, double *us, struct mako_error *err)
-{
-    struct appenders *appenders = arg;
-    uint64_t elapsed;
-    int status = bench_threads(appenders->threads, appender, appenders, &elapsed, err);
-
-    if (status == MAKO_OK)
-        *us = (double)elapsed / 1e3 / (double)(appenders->threads * appenders->calls);
-    return status;
-}
-
-static void staff(struct savers *savers, const struct bench_streams *streams,
-                  mako_store *store, size_t calls)
-{
-    for (size_t i = 0; i < savers->threads; i++)
-        savers->walks[i] = (struct bench_walk){
-            .store = store,
-            .streams = bench_streams_share(streams, i, savers->threads),
-            .rng = bench_rng_make(i + 1),
-            .calls = calls,
-            .clock = bench_now,
-            .seq = (uint64_t)savers->threads << 32, /* beyond a race of fewer */
-        };
-}
+static const char *const savers[] = {"mako",  "rocksdb", "lmdb", "sqlite",
+                                     "files", "limit",   NULL};
+static const char *const loaders[] = {"mako",   "mako_map", "rocksdb", "lmdb",
+                                      "sqlite", "files",    NULL};
 
 /* ---- durable saves --------------------------------------------------------------------
  */
 
-/* Reports the ratio of both speeds and the saves a second. */
-static int report_durable(struct bench *bench, const struct bench_spec *ratio,
-                          const struct bench_spec *speed, double *values, size_t rounds,
-                          struct mako_error *err)
+struct aim {
+    struct bench_spec spec;
+    const char *other; /* NULL: the fastest of the others */
+};
+
+static const struct aim aims_t1[] = {
+    {{"file.save_1k_t1_vs_limit", "ratio", BENCH_AT_LEAST, 0.95}, "limit"},
+    {{"file.save_1k_t1_vs_best_peer", "ratio", BENCH_AT_LEAST, 1}, NULL},
+    {{NULL, NULL, BENCH_NO_TARGET, 0}, NULL},
+};
+
+static const struct aim aims_t16[] = {
+    {{"file.save_1k_t16_vs_limit", "ratio", BENCH_AT_LEAST, 0.9}, "limit"},
+    {{"file.save_1k_t16_vs_rocksdb", "ratio", BENCH_AT_LEAST, 1.3}, "rocksdb"},
+    {{"file.save_1k_t16_vs_sqlite", "ratio", BENCH_AT_LEAST, 5}, "sqlite"},
+    {{"file.save_1k_t16_vs_lmdb", "ratio", BENCH_AT_LEAST, 5}, "lmdb"},
+    {{NULL, NULL, BENCH_NO_TARGET, 0}, NULL},
+};
+
+static const struct aim aims_batch[] = {
+    {{"file.save_many_64_vs_limit", "ratio", BENCH_NO_TARGET, 0}, "limit"},
+    {{NULL, NULL, BENCH_NO_TARGET, 0}, NULL},
+};
+
+/* Everything is opened anew for the number of threads that will use it; for a batch the
+ * bare loop must have room for so many. */
+static int race(struct bench_contest *contest, const struct bench_job *job, size_t rounds,
+                const struct aim *aims, const char *prefix, struct mako_error *err)
 {
-    double *mako = values, *bare = values + rounds;
-    int status;
+    double values[BENCH_CONTENDERS_MAX * ROUNDS_MAX];
+    size_t room = job->batch > job->threads ? job->batch : job->threads;
+    int status = bench_contest_open(contest, true, room, err);
 
-    for (size_t i = 0; i < rounds; i++) {
-        bare[i] /= mako[i];
-        mako[i] = 1e6 / mako[i];
-    }
-    status = bench_report(bench, ratio, bare, rounds, err);
     if (status == MAKO_OK)
-        status = bench_report(bench, speed, mako, rounds, err);
-    return status;
-}
+        status = bench_contest_run(contest, job, rounds, values, err);
+    for (; status == MAKO_OK && aims->spec.name; aims++) {
+        const char *other =
+            aims->other ? aims->other : bench_contest_best(contest, values, rounds);
 
-static int race(struct file_run *run, mako_store *store, size_t threads, size_t calls,
-                const struct bench_spec *ratio, const struct bench_spec *speed,
-                struct mako_error *err)
-{
-    struct savers savers = {.threads = threads};
-    struct appenders appenders = {.threads = threads, .calls = calls};
-    struct bench_side sides[] = {{run_savers, &savers}, {run_appenders, &appenders}};
-    size_t rounds = bench_size(run->bench, 21, 3);
-    double *values = calloc(2 * rounds, sizeof *values);
-    int status;
-
-    if (!values)
-        return mako_fail(err, MAKO_E_NOMEM, "no memory for %zu rounds", rounds);
-    staff(&savers, &run->streams, store, calls);
-    status =
-        bench_limit_open(run->limit_path, run->framed, threads, &appenders.limit, err);
-    if (status == MAKO_OK)
-        status = bench_rounds(sides, 2, rounds, values, err);
-    if (status == MAKO_OK)
-        status = report_durable(run->bench, ratio, speed, values, rounds, err);
-    bench_limit_close(appenders.limit);
-    free(values);
-    return status;
-}
-
-static int measure_durable(struct file_run *run, struct mako_error *err)
-{
-    static const struct bench_spec t1 = {"file.save_1k_t1_vs_limit", "ratio",
-                                         BENCH_AT_LEAST, 0.9};
-    static const struct bench_spec t16 = {"file.save_1k_t16_vs_limit", "ratio",
-                                          BENCH_AT_LEAST, 0.8};
-    static const struct bench_spec t1_speed = {"file.save_1k_t1_per_s", "1/s",
-                                               BENCH_NO_TARGET, 0};
-    static const struct bench_spec t16_speed = {"file.save_1k_t16_per_s", "1/s",
-                                                BENCH_NO_TARGET, 0};
-    mako_store *store;
-    int status = bench_open("file", "power", run->power_dir, &store, err);
-
-    if (status != MAKO_OK)
-        return status;
-    status = race(run, store, 1, bench_size(run->bench, 400, 5), &t1, &t1_speed, err);
-    if (status == MAKO_OK)
         status =
-            race(run, store, MANY, bench_size(run->bench, 250, 3), &t16, &t16_speed, err);
-    mako_store_unref(store);
+            bench_contest_ratio(contest, values, rounds, &aims->spec, "mako", other, err);
+    }
+    if (status == MAKO_OK)
+        status = bench_contest_report(contest, values, rounds, prefix, "1/s", err);
+    bench_contest_close(contest);
+    return status;
+}
+
+static int races(struct bench_contest *contest, struct mako_error *err)
+{
+    struct bench *bench = contest->bench;
+    const struct bench_job single = {
+        .work = BENCH_SAVE, .threads = 1, .calls = bench_size(bench, 300, 3)};
+    const struct bench_job many = {
+        .work = BENCH_SAVE, .threads = MANY, .calls = bench_size(bench, 100, 2)};
+    const struct bench_job batch = {.work = BENCH_SAVE_MANY,
+                                    .threads = 1,
+                                    .calls = bench_size(bench, 20, 2),
+                                    .batch = BATCH};
+    int status = race(contest, &single, bench_size(bench, ROUNDS_MAX, 2), aims_t1,
+                      "file.save_1k_t1_per_s", err);
+
+    if (status == MAKO_OK)
+        status = race(contest, &many, bench_size(bench, 15, 2), aims_t16,
+                      "file.save_1k_t16_per_s", err);
+    if (status == MAKO_OK)
+        status = race(contest, &batch, bench_size(bench, 9, 2), aims_batch,
+                      "file.save_many_64_per_s", err);
+    return status;
+}
+
+static int measure_durable(struct bench *bench, const struct bench_streams *streams,
+                           struct mako_error *err)
+{
+    struct bench_contest contest = {
+        .bench = bench, .streams = *streams, .len = BENCH_STATE_SIZE};
+    int status = bench_contest_begin(&contest, "durable", savers, err);
+
+    if (status == MAKO_OK)
+        status = bench_contest_open(&contest, true, 1, err);
+    if (status == MAKO_OK)
+        status = bench_contest_fill(&contest, err);
+    bench_contest_close(&contest);
+    if (status == MAKO_OK)
+        status = races(&contest, err);
+    bench_contest_end(&contest);
+    return status;
+}
+
+/* ---- loads ----------------------------------------------------------------------------
+ */
+
+static int measure_loads(struct bench *bench, const struct bench_streams *streams,
+                         struct mako_error *err)
+{
+    struct bench_contest contest = {
+        .bench = bench, .streams = *streams, .len = BENCH_STATE_SIZE};
+    struct bench_job job = {
+        .work = BENCH_LOAD, .threads = 1, .calls = bench_size(bench, 20000, 50)};
+    const size_t rounds = bench_size(bench, 11, 2);
+    double values[BENCH_CONTENDERS_MAX * ROUNDS_MAX];
+    int status = bench_contest_begin(&contest, "loads", loaders, err);
+
+    if (status == MAKO_OK)
+        status = bench_contest_open(&contest, false, 2, err);
+    if (status == MAKO_OK)
+        status = bench_contest_fill(&contest, err);
+    for (; status == MAKO_OK && job.threads <= 2; job.threads++) {
+        status = bench_contest_run(&contest, &job, rounds, values, err);
+        if (status == MAKO_OK)
+            status = bench_contest_report(&contest, values, rounds,
+                                          job.threads == 1 ? "file.load_10k_t1_us"
+                                                           : "file.load_10k_t2_us",
+                                          "us", err);
+    }
+    bench_contest_end(&contest);
     return status;
 }
 
 /* ---- what costs no flush
  * ------------------------------------------------------------------ */
 
+struct quick_run {
+    struct bench *bench;
+    struct bench_streams streams;
+    char *power_dir, *crash_dir;
+};
+
 static int open_once(void *arg, double *ms, struct mako_error *err)
 {
-    struct file_run *run = arg;
+    struct quick_run *run = arg;
     mako_store *store;
     uint64_t begin = bench_now();
     int status = bench_open("file", "power", run->power_dir, &store, err);
@@ -192,8 +177,21 @@ static int report_quick(struct bench *bench, double *values, size_t rounds,
     return status;
 }
 
-/* power_dir is as the filling left it; the loads and saves are on another store. */
-static int measure_quick(struct file_run *run, struct mako_error *err)
+static int fill_store(struct quick_run *run, const char *durability, const char *dir,
+                      mako_store **store, struct mako_error *err)
+{
+    int status = bench_open("file", durability, dir, store, err);
+
+    if (status != MAKO_OK)
+        return status;
+    status = bench_fill(*store, &run->streams, err);
+    if (status != MAKO_OK)
+        mako_store_unref(*store);
+    return status;
+}
+
+/* Openings are of a store that was closed; the loads and saves are on another. */
+static int measure_quick(struct quick_run *run, struct mako_error *err)
 {
     struct bench_walk load = {.streams = run->streams,
                               .rng = bench_rng_make(1),
@@ -202,96 +200,50 @@ static int measure_quick(struct file_run *run, struct mako_error *err)
     struct bench_walk save = load;
     struct bench_side sides[] = {
         {open_once, run}, {bench_walk_load, &load}, {bench_walk_save, &save}};
-    size_t rounds = bench_size(run->bench, 15, 3);
-    double *values = calloc(3 * rounds, sizeof *values);
+    const size_t rounds = bench_size(run->bench, 15, 3);
+    double values[3 * ROUNDS_MAX];
     mako_store *store;
-    int status;
+    int status = fill_store(run, "power", run->power_dir, &store, err);
 
-    if (!values)
-        return mako_fail(err, MAKO_E_NOMEM, "no memory for %zu rounds", rounds);
-    status = bench_open("file", "crash", run->crash_dir, &store, err);
     if (status != MAKO_OK)
-        goto values;
+        return status;
+    mako_store_unref(store);
+    status = fill_store(run, "crash", run->crash_dir, &store, err);
+    if (status != MAKO_OK)
+        return status;
     load.store = save.store = store;
     save.seq = 1;
-    status = bench_fill(store, &run->streams, err);
-    if (status == MAKO_OK)
-        status = bench_rounds(sides, 3, rounds, values, err);
+    status = bench_rounds(sides, 3, rounds, values, err);
     if (status == MAKO_OK)
         status = report_quick(run->bench, values, rounds, err);
     mako_store_unref(store);
-values:
-    free(values);
     return status;
 }
 
 /* ---- the group
  * ---------------------------------------------------------------------------- */
 
-static off_t tree_size; /* nftw() passes no argument on */
-
-static int add_size(const char *path, const struct stat *info, int type,
-                    struct FTW *place)
-{
-    (void)path;
-    (void)place;
-    if (type == FTW_F)
-        tree_size += info->st_size;
-    return 0;
-}
-
-/* Fill the store, close it, and see how many bytes a save has taken. */
-static int measure_frame(struct file_run *run, struct mako_error *err)
-{
-    mako_store *store;
-    int status = bench_open("file", "power", run->power_dir, &store, err);
-
-    if (status != MAKO_OK)
-        return status;
-    status = bench_fill(store, &run->streams, err);
-    mako_store_unref(store);
-    if (status != MAKO_OK)
-        return status;
-
-    tree_size = 0;
-    (void)nftw(run->power_dir, add_size, 16, FTW_PHYS);
-    run->framed = (size_t)tree_size / run->streams.count;
-    if (run->framed < BENCH_STATE_SIZE || run->framed > 2 * BENCH_STATE_SIZE)
-        return mako_fail(err, MAKO_E_PLUGIN, "%s: %zu bytes a save cannot be right",
-                         run->power_dir, run->framed);
-    return MAKO_OK;
-}
-
-static int file_figures(struct file_run *run, struct mako_error *err)
-{
-    int status = measure_frame(run, err);
-
-    if (status == MAKO_OK)
-        status = measure_quick(run, err);
-    if (status == MAKO_OK)
-        status = measure_durable(run, err);
-    return status;
-}
-
 int bench_file(struct bench *bench, struct mako_error *err)
 {
-    struct file_run run = {
+    struct quick_run run = {
         .bench = bench,
         .power_dir = bench_path(bench->dir, "power"),
         .crash_dir = bench_path(bench->dir, "crash"),
-        .limit_path = bench_path(bench->dir, "limit"),
     };
     int status;
 
-    if (!run.power_dir || !run.crash_dir || !run.limit_path)
+    if (!run.power_dir || !run.crash_dir)
         status = mako_fail(err, MAKO_E_NOMEM, "no memory for a path");
     else
         status = bench_streams_make(bench_size(bench, 10000, 200), &run.streams, err);
     if (status == MAKO_OK)
-        status = file_figures(&run, err);
+        status = measure_durable(bench, &run.streams, err);
+    if (status == MAKO_OK)
+        status = measure_loads(bench, &run.streams, err);
+    if (status == MAKO_OK)
+        status = measure_quick(&run, err);
     bench_streams_free(&run.streams);
     free(run.power_dir);
     free(run.crash_dir);
-    free(run.limit_path);
     return status;
 }

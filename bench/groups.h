@@ -8,6 +8,11 @@
 int bench_core(struct bench *bench, struct mako_error *err);
 int bench_memory(struct bench *bench, struct mako_error *err);
 int bench_file(struct bench *bench, struct mako_error *err);
+int bench_million(struct bench *bench, struct mako_error *err);
+int bench_matrix(struct bench *bench, struct mako_error *err);
+int bench_space(struct bench *bench, struct mako_error *err);
+int bench_scale(struct bench *bench, struct mako_error *err);
+int bench_rehydrate(struct bench *bench, struct mako_error *err);
 int bench_redis(struct bench *bench, struct mako_error *err);
 int bench_replay(struct bench *bench, struct mako_error *err);
 

@@ -2,12 +2,14 @@
 #include "harness.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 static volatile sig_atomic_t interrupted;
 
@@ -101,19 +103,28 @@ static int compare_doubles(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+double bench_median(double *values, size_t count)
+{
+    qsort(values, count, sizeof *values, compare_doubles);
+    return (values[(count - 1) / 2] + values[count / 2]) / 2;
+}
+
 int bench_report(struct bench *bench, const struct bench_spec *spec, double *values,
                  size_t count, struct mako_error *err)
 {
+    struct bench_figure *figure;
+
     if (count == 0 || bench->figure_count == BENCH_FIGURES_MAX)
         return mako_fail(err, MAKO_E_LIMIT, "%s: no room for the figure", spec->name);
 
-    qsort(values, count, sizeof *values, compare_doubles);
-    bench->figures[bench->figure_count++] = (struct bench_figure){
-        .spec = *spec,
-        .median = (values[(count - 1) / 2] + values[count / 2]) / 2,
-        .min = values[0],
-        .max = values[count - 1],
-    };
+    figure = &bench->figures[bench->figure_count++];
+    *figure = (struct bench_figure){.spec = *spec, .median = bench_median(values, count)};
+    figure->min = values[0];
+    figure->max = values[count - 1];
+    (void)snprintf(figure->name, sizeof figure->name, "%s", spec->name);
+    figure->spec.name = figure->name;
+    if (bench->show)
+        bench->show(figure);
     return MAKO_OK;
 }
 
@@ -219,6 +230,57 @@ char *bench_path(const char *dir, const char *name)
     if (path)
         (void)snprintf(path, room, "%s/%s", dir, name);
     return path;
+}
+
+static uint64_t tree_blocks; /* nftw() passes no argument on */
+
+static int add_size(const char *path, const struct stat *info, int type,
+                    struct FTW *place)
+{
+    (void)path;
+    (void)place;
+    if (type == FTW_F)
+        tree_blocks += (uint64_t)info->st_blocks;
+    return 0;
+}
+
+/* Files that vanish meanwhile count as nothing. */
+uint64_t bench_tree_size(const char *path)
+{
+    tree_blocks = 0;
+    (void)nftw(path, add_size, 16, FTW_PHYS);
+    return tree_blocks * 512;
+}
+
+/* Dirty pages cannot be forgotten, so they are written first. */
+static int forget_entry(const char *path, const struct stat *info, int type,
+                        struct FTW *place)
+{
+    int fd, error = 0;
+
+    (void)info;
+    (void)place;
+    if (type != FTW_F)
+        return 0;
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return errno;
+    if (fdatasync(fd) != 0)
+        error = errno;
+    else
+        error = posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    (void)close(fd);
+    return error;
+}
+
+int bench_tree_forget(const char *path, struct mako_error *err)
+{
+    int result = nftw(path, forget_entry, 16, FTW_PHYS);
+
+    if (result < 0)
+        result = errno;
+    return result == 0 ? MAKO_OK
+                       : mako_fail(err, MAKO_E_IO, "%s: %s", path, strerror(result));
 }
 
 static int remove_entry(const char *path, const struct stat *info, int type,

@@ -10,7 +10,8 @@
 
 #include <mako/types.h>
 
-#define BENCH_FIGURES_MAX 128u
+#define BENCH_FIGURES_MAX 512u
+#define BENCH_NAME_ROOM   56u
 
 enum bench_goal {
     BENCH_NO_TARGET,
@@ -28,7 +29,8 @@ struct bench_spec {
 
 /* A figure: the median over the rounds, and how far they lie apart. */
 struct bench_figure {
-    struct bench_spec spec;
+    struct bench_spec spec; /* its name is the one below */
+    char name[BENCH_NAME_ROOM];
     double median, min, max;
 };
 
@@ -37,6 +39,7 @@ struct bench {
     bool quick;      /* sizes that only show that everything works */
     char *dir;       /* for files of the run; removed at its end */
     char *tools_dir; /* where mako-snapshot is: beside this program */
+    void (*show)(const struct bench_figure *figure); /* as soon as it is known; or NULL */
     struct bench_figure figures[BENCH_FIGURES_MAX];
     size_t figure_count;
 };
@@ -75,9 +78,12 @@ size_t bench_size(const struct bench *bench, size_t full, size_t quick);
 int bench_rounds(const struct bench_side *sides, size_t side_count, size_t rounds,
                  double *values, struct mako_error *err);
 
-/* Store the median of values (which are sorted) as a figure. */
+/* Store the median of values (which are sorted) as a figure; the name is copied. */
 int bench_report(struct bench *bench, const struct bench_spec *spec, double *values,
                  size_t count, struct mako_error *err);
+
+/* The median of values, which are sorted. */
+double bench_median(double *values, size_t count);
 
 /* From now on bench_rounds() ends with E_CALLBACK; safe in a signal handler. */
 void bench_interrupt(void);
@@ -94,6 +100,13 @@ int bench_threads(size_t count,
 
 /* DIR/NAME, the caller's to free; NULL: no memory. */
 char *bench_path(const char *dir, const char *name);
+
+/* Bytes of the disk that the files of a directory take. */
+uint64_t bench_tree_size(const char *path);
+
+/* Let the page cache forget the files of a directory, so that the next read comes from
+ * the disk; they must not be open or mapped. */
+int bench_tree_forget(const char *path, struct mako_error *err);
 
 /* Remove a directory with everything in it; a missing one is fine. */
 int bench_remove_tree(const char *path, struct mako_error *err);

@@ -45,6 +45,8 @@ static bool allocate(struct bench_limit *limit)
     for (size_t i = 0; i < 2; i++) {
         limit->batches[i].bytes = malloc(limit->len * limit->threads);
         whole = whole && limit->batches[i].bytes;
+        if (whole)
+            memset(limit->batches[i].bytes, 'x', limit->len * limit->threads);
     }
     if (whole)
         memset(limit->record, 'x', limit->len);
@@ -114,6 +116,15 @@ static int verdict(int error, struct mako_error *err)
 int bench_limit_append(struct bench_limit *limit, struct mako_error *err)
 {
     return verdict(write_and_flush(limit, limit->record, limit->len), err);
+}
+
+int bench_limit_append_many(struct bench_limit *limit, size_t count,
+                            struct mako_error *err)
+{
+    if (count > limit->threads)
+        return mako_fail(err, MAKO_E_LIMIT, "bare append: a batch of %zu", count);
+    return verdict(write_and_flush(limit, limit->batches[0].bytes, count * limit->len),
+                   err);
 }
 
 /* ---- many threads ------------------------------------------------------------------ */

@@ -15,8 +15,12 @@ void bench_limit_close(struct bench_limit *limit);
 /* Append one record and flush: one thread at a time. */
 int bench_limit_append(struct bench_limit *limit, struct mako_error *err);
 
-/* The same from many threads: whoever finds no flush going on writes and flushes what all
- * have brought; the others wait for it (group commit). */
+/* Append count records, at most one a thread, with one flush. */
+int bench_limit_append_many(struct bench_limit *limit, size_t count,
+                            struct mako_error *err);
+
+/* One record from many threads: whoever finds no flush going on writes and flushes what
+ * all have brought; the others wait for it (group commit). */
 int bench_limit_commit(struct bench_limit *limit, struct mako_error *err);
 
 #endif

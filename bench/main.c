@@ -1,5 +1,6 @@
 /* bench/main.c - mako-bench: which groups to run, where, and how the figures are shown.
  * What is measured is in the file of each group. */
+#include "child.h"
 #include "groups.h"
 
 #include <errno.h>
@@ -20,15 +21,22 @@ enum {
 
 struct group {
     const char *name, *about;
+    bool usual; /* run where none is named */
     int (*run)(struct bench *bench, struct mako_error *err);
 };
 
 static const struct group groups[] = {
-    {"core", "what the core adds to a plugin's own calls", bench_core},
-    {"memory", "loads and saves of the memory store", bench_memory},
-    {"file", "the file store, against bare append and flush", bench_file},
-    {"redis", "the Redis store, against bare hiredis", bench_redis},
-    {"replay", "the tool replaying a long event log", bench_replay},
+    {"core", "what the core adds to a plugin's own calls", true, bench_core},
+    {"memory", "loads and saves of the memory store", true, bench_memory},
+    {"file", "the file store, against embedded databases", true, bench_file},
+    {"million", "the same with a million streams; openings", true, bench_million},
+    {"space", "disk after ten overwrites; compaction", true, bench_space},
+    {"redis", "the Redis store, against bare hiredis", true, bench_redis},
+    {"replay", "the tool replaying a long event log", true, bench_replay},
+    {"rehydrate", "one long stream, with its snapshot and without", true,
+     bench_rehydrate},
+    {"peers", "durable saves, 1 to 64 threads, 256 bytes to 1 MiB", false, bench_matrix},
+    {"scale", "ten million streams", false, bench_scale},
 };
 #define GROUP_COUNT (sizeof groups / sizeof groups[0])
 
@@ -48,10 +56,11 @@ static void print_help(FILE *out)
                 "  --quick    tiny sizes: shows that everything works, measures nothing\n"
                 "  --dir DIR  where the run's files go (default: the working directory;\n"
                 "             the figures of the file store are those of this disk)\n"
-                "  --help     this text\n\nGroups (default: all):\n",
+                "  --help     this text\n\nGroups (default: those with a star):\n",
                 out);
     for (size_t i = 0; i < GROUP_COUNT; i++)
-        (void)fprintf(out, "  %-8s %s\n", groups[i].name, groups[i].about);
+        (void)fprintf(out, "  %c %-9s %s\n", groups[i].usual ? '*' : ' ', groups[i].name,
+                      groups[i].about);
 }
 
 static const char *goal_sign(enum bench_goal goal)
@@ -86,7 +95,7 @@ static void print_row(const struct bench_figure *figure)
 {
     int d = digits(figure->median);
 
-    (void)printf("%-36s %12.*f %12.*f %12.*f  %-5s", figure->spec.name, d, figure->median,
+    (void)printf("%-40s %12.*f %12.*f %12.*f  %-5s", figure->spec.name, d, figure->median,
                  d, figure->min, d, figure->max, figure->spec.unit);
     if (figure->spec.goal != BENCH_NO_TARGET)
         (void)printf("  %2s %-6g %s", goal_sign(figure->spec.goal), figure->spec.target,
@@ -173,28 +182,19 @@ static int make_dir(struct bench *bench, const char *parent, struct mako_error *
 /* ---- running
  * --------------------------------------------------------------------------- */
 
-static int run_group(struct bench *bench, const struct settings *settings,
-                     const struct group *group, struct mako_error *err)
-{
-    size_t first = bench->figure_count;
-    int status = group->run(bench, err);
-
-    for (size_t i = first; !settings->json && i < bench->figure_count; i++)
-        print_row(&bench->figures[i]);
-    return status;
-}
-
 static int run_groups(struct bench *bench, const struct settings *settings,
                       struct mako_error *err)
 {
     int status = MAKO_OK;
 
-    if (!settings->json)
-        (void)printf("%-36s %12s %12s %12s  %-5s  %s\n", "figure", "median", "min", "max",
+    if (!settings->json) {
+        bench->show = print_row;
+        (void)printf("%-40s %12s %12s %12s  %-5s  %s\n", "figure", "median", "min", "max",
                      "unit", "target");
+    }
     for (size_t i = 0; i < GROUP_COUNT && status == MAKO_OK; i++)
         if (settings->chosen[i])
-            status = run_group(bench, settings, &groups[i], err);
+            status = groups[i].run(bench, err);
     if (status == MAKO_OK && settings->json)
         print_json(bench);
     return status;
@@ -255,7 +255,7 @@ static bool parse(int argc, char **argv, struct settings *settings, bool *quick)
             return false;
     }
     for (size_t i = 0; optind == argc && i < GROUP_COUNT; i++)
-        settings->chosen[i] = true;
+        settings->chosen[i] = groups[i].usual || *quick;
     for (int i = optind; i < argc; i++)
         if (!choose(settings, argv[i]))
             return false;
@@ -267,12 +267,19 @@ int main(int argc, char **argv)
     static struct bench bench;
     struct settings settings = {.parent = "."};
 
+    if (argc > 2 && strcmp(argv[1], BENCH_CHILD) == 0) {
+        mako_set_log(log_errors, NULL);
+        return bench_child_main(argc - 2, argv + 2);
+    }
     if (!parse(argc, argv, &settings, &bench.quick))
         return EXIT_USAGE;
     if (settings.help) {
         print_help(stdout);
         return EXIT_DONE;
     }
+    if (*bench_peers_missing())
+        (void)fprintf(stderr, "mako-bench: built without%s: NOT MEASURED\n",
+                      bench_peers_missing());
     catch_signals();
     mako_set_log(log_errors, NULL);
     return run(&bench, &settings);

@@ -41,8 +41,17 @@ struct bench_streams bench_streams_share(const struct bench_streams *streams,
 int bench_open(const char *plugin, const char *durability, const char *dir,
                mako_store **store, struct mako_error *err)
 {
+    const char *const none[] = {NULL};
+
+    return bench_open_with(plugin, durability, dir, none, store, err);
+}
+
+int bench_open_with(const char *plugin, const char *durability, const char *dir,
+                    const char *const *more, mako_store **store, struct mako_error *err)
+{
     char json[256], option[4096];
-    const char *overrides[] = {dir ? option : NULL, NULL};
+    const char *overrides[8] = {NULL};
+    size_t count = 0;
     int len =
         snprintf(json, sizeof json,
                  "{\"stores\":{\"bench\":{\"plugin\":\"%s\",\"durability\":\"%s\"}}}",
@@ -56,6 +65,10 @@ int bench_open(const char *plugin, const char *durability, const char *dir,
 
     if (dir && (size_t)snprintf(option, sizeof option, "dir=%s", dir) >= sizeof option)
         return mako_fail(err, MAKO_E_LIMIT, "%s: too long a path", dir);
+    if (dir)
+        overrides[count++] = option;
+    for (; *more && count + 1 < sizeof overrides / sizeof overrides[0]; more++)
+        overrides[count++] = *more;
     return mako_store_open_source(&source, store, err);
 }
 

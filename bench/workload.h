@@ -27,6 +27,10 @@ struct bench_streams bench_streams_share(const struct bench_streams *streams,
 int bench_open(const char *plugin, const char *durability, const char *dir,
                mako_store **store, struct mako_error *err);
 
+/* The same with more options of the plugin, "KEY=VALUE", NULL ends. */
+int bench_open_with(const char *plugin, const char *durability, const char *dir,
+                    const char *const *more, mako_store **store, struct mako_error *err);
+
 /* Save or load one state of len bytes (at most BENCH_STATE_SIZE); anything but success
  * is a failure of the run. */
 int bench_save(mako_store *store, const char *id, uint64_t seq, size_t len,
