@@ -467,6 +467,9 @@ static int read_records(struct scan *scan, struct format_tail *tail)
         return status;
     if (!scan->clean)
         atomic_store(&scan->segment->spoiled, true);
+    /* Where a record in it does not count, an index file cannot say so. */
+    if (scan->gap < scan->length)
+        atomic_store(&scan->segment->indexed, true);
     *tail = (struct format_tail){.number = scan->file->header.number,
                                  .id = scan->file->header.id,
                                  .length = scan->length,
