@@ -42,7 +42,7 @@ struct compactor {
 
 /* A look at all sealed segments. */
 struct view {
-    struct segment **all, *active;
+    struct segment **all;
     size_t count;
 };
 
@@ -92,7 +92,7 @@ void compactor_count(struct compactor *compactor, uint64_t *runs, uint64_t *byte
 
 static bool view_take(struct compactor *compactor, struct view *view)
 {
-    view->all = segments_sealed(compactor->setup.segments, &view->count, &view->active);
+    view->all = segments_sealed(compactor->setup.segments, &view->count);
     return view->all != NULL;
 }
 
@@ -100,8 +100,6 @@ static void view_drop(struct view *view)
 {
     for (size_t i = 0; view->all != NULL && i < view->count; i++)
         segment_release(view->all[i]);
-    if (view->all != NULL && view->active != NULL)
-        segment_release(view->active);
     free(view->all);
 }
 
@@ -222,13 +220,10 @@ static bool most_dead(const struct view *view, size_t *at)
     return most > 0;
 }
 
-/* When something in it must have left the disk; INT64_MAX: never. */
-static int64_t deadline(const struct compactor *compactor, struct segment *segment)
+/* When what died then must have left the disk; INT64_MAX: never. */
+static int64_t deadline(const struct compactor *compactor, int64_t died)
 {
-    int64_t died = atomic_load(&segment->died_ms);
-
-    if (compactor->setup.erase_ms == 0 || died == SEGMENT_ALL_LIVE ||
-        atomic_load(&segment->stuck))
+    if (compactor->setup.erase_ms == 0 || died == SEGMENT_ALL_LIVE)
         return INT64_MAX;
     return died + compactor->setup.erase_ms / 4 * 3; /* the rest is for the work */
 }
@@ -239,7 +234,8 @@ static bool overdue(const struct compactor *compactor, const struct view *view,
     int64_t now = segment_clock_ms();
 
     for (size_t i = 0; i < view->count; i++)
-        if (deadline(compactor, view->all[i]) <= now) {
+        if (!atomic_load(&view->all[i]->stuck) &&
+            deadline(compactor, atomic_load(&view->all[i]->died_ms)) <= now) {
             *at = i;
             return true;
         }
@@ -410,15 +406,9 @@ static void write_listings(struct compactor *compactor)
 /* What is dead in the active segment for too long must leave it. */
 static void rotate_overdue(struct compactor *compactor)
 {
-    struct view view;
-    bool rotate;
+    int64_t died = segments_died(compactor->setup.segments, true);
 
-    if (!view_take(compactor, &view))
-        return;
-    rotate =
-        view.active != NULL && deadline(compactor, view.active) <= segment_clock_ms();
-    view_drop(&view);
-    if (rotate)
+    if (deadline(compactor, died) <= segment_clock_ms())
         log_rotate(compactor->setup.log);
 }
 
@@ -467,23 +457,15 @@ static int work(struct compactor *compactor)
 /* How long the thread may sleep. */
 static int64_t next_ms(struct compactor *compactor, int error)
 {
-    int64_t wait = WAIT_MS, now = segment_clock_ms(), left;
-    struct view view;
+    int64_t due = deadline(compactor, segments_died(compactor->setup.segments, false));
+    int64_t wait = WAIT_MS, left = due - segment_clock_ms();
 
+    if (error != 0)
+        return RETRY_MS;
     if (compactor->setup.erase_ms != 0 && compactor->setup.erase_ms / 8 < wait)
         wait = compactor->setup.erase_ms / 8; /* nobody says when something dies */
-
-    if (error != 0 || !view_take(compactor, &view))
-        return RETRY_MS;
-    for (size_t i = 0; i < view.count; i++) {
-        left = deadline(compactor, view.all[i]);
-        if (left != INT64_MAX && left - now < wait)
-            wait = left - now;
-    }
-    left = view.active != NULL ? deadline(compactor, view.active) : INT64_MAX;
-    if (left != INT64_MAX && left - now < wait)
-        wait = left - now;
-    view_drop(&view);
+    if (due != INT64_MAX && left < wait)
+        wait = left;
     return wait > 0 ? wait : 1;
 }
 

@@ -326,6 +326,18 @@ struct index_entry *index_reserve(struct index *index, struct mako_str stream,
     return entry;
 }
 
+bool index_stored(struct index *index, const struct index_entry *entry, uint64_t hash,
+                  uint64_t *seq)
+{
+    struct shard *shard = lock_shard(index, hash);
+    bool stored = entry->segment != NULL;
+
+    if (stored)
+        *seq = entry->seq;
+    unlock_shard(shard);
+    return stored;
+}
+
 void index_unreserve(struct index *index, struct index_entry *entry, uint64_t hash)
 {
     struct shard *shard;

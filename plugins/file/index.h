@@ -35,6 +35,9 @@ bool index_peek(struct index *index, struct mako_str stream, uint64_t hash, uint
 /* Memory and a slot for stream, so that publishing cannot fail.  NULL: no memory. */
 struct index_entry *index_reserve(struct index *index, struct mako_str stream,
                                   uint64_t hash);
+/* index_peek() of a reserved stream, without a search. */
+bool index_stored(struct index *index, const struct index_entry *entry, uint64_t hash,
+                  uint64_t *seq);
 /* Give back a reservation; NULL is fine. */
 void index_unreserve(struct index *index, struct index_entry *entry, uint64_t hash);
 /* Make place, of the reserved stream, what is stored.  Takes the reservation. */

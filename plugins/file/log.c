@@ -29,12 +29,22 @@
 
 #define GATHER_PART 4 /* of the time of a flush, for others to join the next */
 
+#define SPINS       2000u
+#define YIELDS      10u
+
+enum call_state {
+    CALL_WAITS,
+    CALL_SLEEPS, /* until wake */
+    CALL_LEADS,
+    CALL_DONE
+};
+
 /* What one caller waits for. */
 struct call {
     struct log_op *first, *last;
     struct call *next;
     sem_t wake;
-    bool done; /* woken because it is done, not to lead */
+    _Atomic int state; /* enum call_state */
 };
 
 struct log {
@@ -45,7 +55,7 @@ struct log {
     size_t queued; /* calls in it */
     bool leading;
 
-    pthread_mutex_t lead; /* held by the leader */
+    /* The leader's: */
     struct segment *active;
     int fd;               /* of the active segment */
     bool entered;         /* its directory entry is flushed */
@@ -86,7 +96,6 @@ struct log *log_new(const struct log_setup *setup)
     log->recent = log->tail.recent;
     atomic_init(&log->last, log->tail.last);
     (void)pthread_mutex_init(&log->lock, NULL);
-    (void)pthread_mutex_init(&log->lead, NULL);
     return log;
 }
 
@@ -134,7 +143,6 @@ void log_free(struct log *log)
         return;
     seal(log);
     (void)pthread_mutex_destroy(&log->lock);
-    (void)pthread_mutex_destroy(&log->lead);
     free(log->staging);
     free(log);
 }
@@ -432,7 +440,9 @@ static int judge(const struct log_op *op, bool stored, uint64_t seq)
 static int judge_published(struct log *log, const struct log_op *op)
 {
     uint64_t seq = 0, number;
-    bool stored = index_peek(log->setup.index, op->stream, op->hash, &seq, &number);
+    bool stored = op->reserved != NULL
+                      ? index_stored(log->setup.index, op->reserved, op->hash, &seq)
+                      : index_peek(log->setup.index, op->stream, op->hash, &seq, &number);
 
     /* A save that failed may come back until another segment fences it off. */
     if (op->type == FORMAT_REMOVAL && atomic_load(&log->unfenced))
@@ -563,6 +573,13 @@ static struct call *take_queue(struct log *log)
     return calls;
 }
 
+/* It may be gone afterwards. */
+static void tell(struct call *call, enum call_state state)
+{
+    if (atomic_exchange(&call->state, state) == CALL_SLEEPS)
+        (void)sem_post(&call->wake);
+}
+
 /* Hand the lead to one who came meanwhile, before the others are woken: the medium
  * should not wait for them. */
 static void hand_over(struct log *log)
@@ -574,7 +591,7 @@ static void hand_over(struct log *log)
     log->leading = next != NULL;
     (void)pthread_mutex_unlock(&log->lock);
     if (next != NULL)
-        (void)sem_post(&next->wake);
+        tell(next, CALL_LEADS);
 }
 
 static int64_t now_ns(void)
@@ -615,7 +632,8 @@ static void lead(struct log *log, const struct call *own)
     struct call *calls;
     int64_t began;
 
-    gather_calls(log);
+    if (log->setup.flush)
+        gather_calls(log);
     calls = take_queue(log);
     for (struct call *call = calls; call->next != NULL; call = call->next)
         call->last->next = call->next->first;
@@ -626,37 +644,47 @@ static void lead(struct log *log, const struct call *own)
     while (calls != NULL) {
         struct call *next = calls->next; /* calls may be gone once it is woken */
 
-        if (calls != own) {
-            calls->done = true;
-            (void)sem_post(&calls->wake);
-        }
+        if (calls != own)
+            tell(calls, CALL_DONE);
         calls = next;
     }
 }
 
-/* Share a flush with whoever else is here. */
+/* A write takes less time than to fall asleep and be woken; a flush does not. */
+static void spin(const struct log *log, const struct call *call)
+{
+    unsigned looks = 0;
+
+    while (!log->setup.flush && looks < SPINS + YIELDS &&
+           atomic_load(&call->state) == CALL_WAITS) {
+        if (++looks > SPINS)
+            (void)sched_yield();
+        else
+            atomic_thread_fence(memory_order_seq_cst); /* a pause on every processor */
+    }
+}
+
+/* Wait for the end of what others do.  True: the caller is to lead. */
+static bool wait_told(const struct log *log, struct call *call)
+{
+    int waits = CALL_WAITS;
+
+    spin(log, call);
+    if (atomic_compare_exchange_strong(&call->state, &waits, CALL_SLEEPS))
+        while (sem_wait(&call->wake) != 0)
+            ;
+    return atomic_load(&call->state) == CALL_LEADS;
+}
+
+/* Share a write, and its flush, with whoever else is here. */
 static void run_grouped(struct log *log, struct log_op *first, struct log_op *last)
 {
     struct call call = {.first = first, .last = last};
 
     (void)sem_init(&call.wake, 0, 0);
-    if (enqueue(log, &call)) {
+    if (enqueue(log, &call) || wait_told(log, &call))
         lead(log, &call);
-    } else {
-        while (sem_wait(&call.wake) != 0)
-            ;
-        if (!call.done)
-            lead(log, &call);
-    }
     (void)sem_destroy(&call.wake);
-}
-
-/* Nothing to share: the next one writes when this one has. */
-static void run_alone(struct log *log, struct log_op *first)
-{
-    (void)pthread_mutex_lock(&log->lead);
-    run_all(log, first);
-    (void)pthread_mutex_unlock(&log->lead);
 }
 
 /* What can be done beforehand, in parallel.  False: op is settled already. */
@@ -664,20 +692,21 @@ static bool prepare(struct log *log, struct log_op *op, bool alone)
 {
     op->next = NULL;
     op->writes = false;
+    op->status = MAKO_OK;
     if (op->type == 0)
         return true;
-    op->status = alone ? judge_published(log, op) : MAKO_OK;
-    if (op->status != MAKO_OK)
-        return false;
-    op->blob_xxh = format_hash(op->blob, op->blob_len);
-    if (op->type != FORMAT_SAVE)
-        return true;
-    op->reserved = index_reserve(log->setup.index, op->stream, op->hash);
-    if (op->reserved == NULL)
-        op->status =
-            mako_fail(op->err, MAKO_E_NOMEM, "stream '%.100s': no memory for the index",
-                      op->stream.ptr);
-    return op->reserved != NULL;
+    if (op->type == FORMAT_SAVE) {
+        op->reserved = index_reserve(log->setup.index, op->stream, op->hash);
+        if (op->reserved == NULL)
+            op->status =
+                mako_fail(op->err, MAKO_E_NOMEM,
+                          "stream '%.100s': no memory for the index", op->stream.ptr);
+    }
+    if (op->status == MAKO_OK && alone)
+        op->status = judge_published(log, op);
+    if (op->status == MAKO_OK)
+        op->blob_xxh = format_hash(op->blob, op->blob_len);
+    return op->status == MAKO_OK;
 }
 
 void log_apply(struct log *log, struct log_op *ops, size_t count)
@@ -690,12 +719,8 @@ void log_apply(struct log *log, struct log_op *ops, size_t count)
         *end = last = &ops[i];
         end = &ops[i].next;
     }
-    if (first == NULL)
-        return;
-    if (log->setup.flush)
+    if (first != NULL)
         run_grouped(log, first, last);
-    else
-        run_alone(log, first);
     for (size_t i = 0; i < count; i++)
         index_unreserve(log->setup.index, ops[i].reserved, ops[i].hash);
 }

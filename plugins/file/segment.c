@@ -187,30 +187,38 @@ void segments_replace(struct segments *segments, struct segment *const *gone,
         let_go(gone[i]);
 }
 
-struct segment **segments_sealed(struct segments *segments, size_t *count,
-                                 struct segment **active)
+struct segment **segments_sealed(struct segments *segments, size_t *count)
 {
-    struct segment **all, *other = NULL;
+    struct segment **all;
     size_t n = 0;
 
     (void)pthread_mutex_lock(&segments->lock);
     all = malloc((segments->count + 1) * sizeof(struct segment *));
-    for (size_t i = 0; all != NULL && i < segments->count; i++) {
-        struct segment *segment = segments->all[i];
-
-        if (atomic_load(&segment->sealed))
-            all[n++] = segment;
-        else if (active != NULL)
-            other = segment;
-        else
-            continue;
-        segment_hold(segment);
-    }
+    for (size_t i = 0; all != NULL && i < segments->count; i++)
+        if (atomic_load(&segments->all[i]->sealed)) {
+            all[n++] = segments->all[i];
+            segment_hold(segments->all[i]);
+        }
     (void)pthread_mutex_unlock(&segments->lock);
     *count = n;
-    if (active != NULL)
-        *active = other;
     return all;
+}
+
+int64_t segments_died(struct segments *segments, bool active)
+{
+    int64_t earliest = SEGMENT_ALL_LIVE;
+
+    (void)pthread_mutex_lock(&segments->lock);
+    for (size_t i = 0; i < segments->count; i++) {
+        struct segment *segment = segments->all[i];
+        int64_t died = atomic_load(&segment->died_ms);
+
+        if (died < earliest && !atomic_load(&segment->stuck) &&
+            !(active && atomic_load(&segment->sealed)))
+            earliest = died;
+    }
+    (void)pthread_mutex_unlock(&segments->lock);
+    return earliest;
 }
 
 struct segments_sum segments_sum(struct segments *segments)

@@ -66,9 +66,11 @@ void segments_unprepare(struct segment *segment);
 void segments_replace(struct segments *segments, struct segment *const *gone,
                       size_t count, struct segment *added);
 /* All that are sealed, in their order and held for the caller, whose the array is too;
- * NULL: no memory.  *active, where not NULL, is the one that is not, held, or NULL. */
-struct segment **segments_sealed(struct segments *segments, size_t *count,
-                                 struct segment **active);
+ * NULL: no memory. */
+struct segment **segments_sealed(struct segments *segments, size_t *count);
+/* The least died_ms of those that are not stuck: of all, or of the one that is written
+ * to.  Holds none, which would keep the space of one that goes. */
+int64_t segments_died(struct segments *segments, bool active);
 
 /* Sums over all. */
 struct segments_sum {
