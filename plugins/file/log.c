@@ -29,8 +29,8 @@
 
 #define GATHER_PART 4 /* of the time of a flush, for others to join the next */
 
-#define SPINS       2000u
-#define YIELDS      10u
+#define SPINS       2000u /* looks of one who waits for a write without a flush */
+#define YIELDS      10u   /* and more, before it sleeps */
 
 enum call_state {
     CALL_WAITS,
