@@ -427,19 +427,14 @@ static int repoint(struct copy *copy, struct segment *target)
 
     while (error == 0 && found) {
         struct mako_str id = {.ptr = stream};
-        struct place place = {.segment = target};
+        struct place place;
 
         error = reader_next(&reader, &offset, &frame, stream, &found);
         if (error != 0 || !found)
             break;
         id.len = frame.stream_len;
-        place.number = frame.number;
-        place.offset = offset;
-        place.meta = frame.meta;
-        place.blob_len = (uint32_t)frame.blob_len;
-        place.stream_len = frame.stream_len;
-        place.damaged = frame.type == FORMAT_DAMAGED;
-        if (frame.type == FORMAT_REMOVAL)
+        place = place_of(target, &frame, offset);
+        if (place.removed)
             (void)atomic_fetch_add(&target->tombs, format_record_size(id.len, 0));
         else if (!index_move(copy->index, id, format_hash(stream, id.len), &place))
             segment_died(target, 0); /* overtaken meanwhile */

@@ -41,6 +41,19 @@ struct index {
     struct slots_pool slots;
 };
 
+struct place place_of(struct segment *segment, const struct format_frame *frame,
+                      uint64_t offset)
+{
+    return (struct place){.segment = segment,
+                          .number = frame->number,
+                          .offset = offset,
+                          .meta = frame->meta,
+                          .blob_len = (uint32_t)frame->blob_len,
+                          .stream_len = frame->stream_len,
+                          .damaged = frame->type == FORMAT_DAMAGED,
+                          .removed = frame->type == FORMAT_REMOVAL};
+}
+
 struct index *index_new(void)
 {
     struct index *index = calloc(1, sizeof *index);
@@ -270,7 +283,7 @@ static void drop(struct shard *shard, uint32_t slot)
     }
 }
 
-static struct place place_of(const struct index_entry *entry)
+static struct place place_in(const struct index_entry *entry)
 {
     return (struct place){.segment = entry->segment,
                           .number = entry->number,
@@ -291,7 +304,7 @@ bool index_find(struct index *index, struct mako_str stream, uint64_t hash,
     const struct index_entry *entry = find(shard, stream, hash);
 
     if (entry != NULL) {
-        *place = place_of(entry);
+        *place = place_in(entry);
         segment_hold(entry->segment);
     }
     unlock_shard(shard);
@@ -585,7 +598,7 @@ static char *list(const struct shard *shard, struct mako_str prefix, size_t *len
         if (shard->slots[slot].ref == 0 || !has_prefix(entry_at(shard, slot), prefix))
             continue;
         entry = entry_at(shard, slot);
-        place = place_of(entry);
+        place = place_in(entry);
         memcpy(copy + at, &place, sizeof place);
         memcpy(copy + at + sizeof place, entry->stream, entry->stream_len);
         at += listed_size(entry->stream_len);

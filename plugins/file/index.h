@@ -16,8 +16,12 @@ struct place {
     uint32_t blob_len;
     uint16_t stream_len;
     bool damaged; /* its payload's checksum failed */
-    bool removed; /* a removal; only while recovery runs */
+    bool removed; /* a removal; in the index only while recovery runs */
 };
+
+/* The place of the record that frame heads at offset. */
+struct place place_of(struct segment *segment, const struct format_frame *frame,
+                      uint64_t offset);
 
 struct index;
 struct index_entry; /* a stream's, reserved */

@@ -294,12 +294,7 @@ static void stage(struct log *log, struct log_op *op)
     gather(log, head, head_size);
     gather(log, op->blob, op->blob_len);
     gather(log, zeros, (size_t)(format_pad(op->blob_len) - op->blob_len));
-    op->place = (struct place){.segment = log->active,
-                               .number = frame.number,
-                               .offset = log->end,
-                               .meta = op->meta,
-                               .blob_len = (uint32_t)op->blob_len,
-                               .stream_len = frame.stream_len};
+    op->place = place_of(log->active, &frame, log->end);
     log->recent.streams[1] = log->recent.streams[0];
     log->recent.streams[0] = op->hash;
     log->staged += head_size;

@@ -225,14 +225,7 @@ static int take_save(struct scan *scan, const char *stream, struct place *place,
 static int take_record(struct scan *scan, uint64_t offset, const char *stream,
                        const struct format_frame *frame)
 {
-    struct place place = {.segment = scan->segment,
-                          .number = frame->number,
-                          .offset = offset,
-                          .meta = frame->meta,
-                          .blob_len = (uint32_t)frame->blob_len,
-                          .stream_len = frame->stream_len,
-                          .damaged = frame->type == FORMAT_DAMAGED,
-                          .removed = frame->type == FORMAT_REMOVAL};
+    struct place place = place_of(scan->segment, frame, offset);
     bool kept = true;
     int status;
 
@@ -513,22 +506,16 @@ static int take_entry(void *arg, const struct format_frame *frame, uint64_t offs
                       const char *stream)
 {
     struct scan *scan = arg;
-    struct place place = {.segment = scan->segment,
-                          .number = frame->number,
-                          .offset = offset,
-                          .meta = frame->meta,
-                          .blob_len = (uint32_t)frame->blob_len,
-                          .stream_len = frame->stream_len,
-                          .removed = frame->type == FORMAT_REMOVAL};
+    struct place place = place_of(scan->segment, frame, offset);
     uint64_t end =
         offset + format_head_size(frame->stream_len) + frame->blob_len; /* no padding */
 
-    if (frame->type == FORMAT_DAMAGED)
+    if (place.damaged) {
         report_damaged(scan, stream, &place);
-    else if (scan->file->lost || (end > scan->file->size && !place.removed))
+    } else if (scan->file->lost || (end > scan->file->size && !place.removed)) {
+        place.damaged = true;
         scan->clean = false;
-    place.damaged = frame->type == FORMAT_DAMAGED || scan->file->lost ||
-                    (end > scan->file->size && !place.removed);
+    }
     return apply_later(scan, stream, &place);
 }
 

@@ -311,7 +311,7 @@ Test(file_recovery, the_first_record_of_a_write_that_was_cut_short)
     int statuses[3];
 
     for (size_t i = 0; i < 3; i++)
-        records[i] = (struct mako_record){.stream = {.ptr = "abc" + i, .len = 1},
+        records[i] = (struct mako_record){.stream = {.ptr = &"abc"[i], .len = 1},
                                           .meta = {.seq = 1, .schema = 1},
                                           .blob = blob,
                                           .blob_len = sizeof blob};
