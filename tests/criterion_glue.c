@@ -1,9 +1,25 @@
-/* Linked into every Criterion program: a worker that loses its runner dies with it, so
- * that a stray child neither keeps a pipe open nor outlives the run. */
+/* Linked into every Criterion program: what a worker and its children need before a test
+ * begins. */
+#include <pthread.h>
 #include <signal.h>
 #include <sys/prctl.h>
 
-__attribute__((constructor)) static void die_with_parent(void)
+/* Threads of a forked child must not get the stacks of those of its parent, which the
+ * thread sanitizer still knows: theirs are smaller. */
+static void ask_for_new_stacks(void)
+{
+    pthread_attr_t attr;
+
+    (void)pthread_attr_init(&attr);
+    (void)pthread_attr_setstacksize(&attr, 32u << 20);
+    (void)pthread_setattr_default_np(&attr);
+    (void)pthread_attr_destroy(&attr);
+}
+
+/* A worker that loses its runner dies with it, so that a stray child neither keeps a pipe
+ * open nor outlives the run. */
+__attribute__((constructor)) static void prepare(void)
 {
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    (void)pthread_atfork(NULL, NULL, ask_for_new_stacks);
 }

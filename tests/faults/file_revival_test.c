@@ -300,7 +300,6 @@ static void live_and_die(enum moment moment)
 {
     pthread_t thread;
 
-    box_in_child();
     fill();
     thread = begin_compaction();
     change();

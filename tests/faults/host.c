@@ -155,16 +155,6 @@ void box_close(struct box *box)
     box->store = NULL;
 }
 
-void box_in_child(void)
-{
-    pthread_attr_t attr;
-
-    (void)pthread_attr_init(&attr);
-    (void)pthread_attr_setstacksize(&attr, 32u << 20); /* those are smaller */
-    (void)pthread_setattr_default_np(&attr);
-    (void)pthread_attr_destroy(&attr);
-}
-
 void box_must_open(struct box *box)
 {
     int status = box_open(box);

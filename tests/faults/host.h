@@ -30,10 +30,6 @@ void box_close(struct box *box);
 void box_must_open(struct box *box);
 void box_reopen(struct box *box);
 
-/* To be called in a forked child that opens a store: its threads must not get the stacks
- * of the parent's, which the thread sanitizer still knows. */
-void box_in_child(void);
-
 /* Remove the store of a closed box. */
 void box_wipe(struct box *box);
 
