@@ -25,13 +25,15 @@ struct group {
     int (*run)(struct bench *bench, struct mako_error *err);
 };
 
+/* Redis before those that give back large pieces of memory: after that malloc() keeps
+ * what hiredis would otherwise ask the kernel for each time. */
 static const struct group groups[] = {
     {"core", "what the core adds to a plugin's own calls", true, bench_core},
     {"memory", "loads and saves of the memory store", true, bench_memory},
+    {"redis", "the Redis store, against bare hiredis", true, bench_redis},
     {"file", "the file store, against embedded databases", true, bench_file},
     {"million", "the same with a million streams; openings", true, bench_million},
     {"space", "disk after ten overwrites; compaction", true, bench_space},
-    {"redis", "the Redis store, against bare hiredis", true, bench_redis},
     {"replay", "the tool replaying a long event log", true, bench_replay},
     {"rehydrate", "one long stream, with its snapshot and without", true,
      bench_rehydrate},
