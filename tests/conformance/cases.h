@@ -47,6 +47,11 @@ void trial_environment(void);
 /* Run one case on the configuration file: fresh directory, open, run, close, clean. */
 enum verdict case_run(const struct test_case *c, const char *conf, struct trial *t);
 
+/* The same in two steps for a caller that brings an empty directory, root, and clears it
+ * away; and that may do something else instead of the second. */
+enum verdict trial_prepare(struct trial *t, const char *conf, const char *root);
+enum verdict trial_run(const struct test_case *c, struct trial *t);
+
 /* ---- for cases: opening --------------------------------------------------------- */
 
 /* Open as the file says. */

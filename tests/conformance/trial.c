@@ -55,12 +55,6 @@ enum verdict trial_status(struct trial *t, const char *file, int line, const cha
 
 /* ---- opening ---------------------------------------------------------------------- */
 
-void trial_environment(void)
-{
-    (void)setenv("MAKO_PLUGIN_PATH", MAKO_TEST_PLUGIN_DIR, 0);
-    (void)setenv("MAKO_TEST_PROBE", "", 0);
-}
-
 static bool no_entry(void *arg, struct mako_str stream, const struct mako_meta *meta,
                      uint64_t size)
 {
@@ -145,32 +139,49 @@ static int drop_entry(const char *path, const struct stat *st, int type, struct 
     return remove(path);
 }
 
-static enum verdict prepare(struct trial *t, const char *conf)
+/* A directory for this run alone, whose name goes to root. */
+static enum verdict make_root(struct trial *t, char *root, size_t room)
 {
     const char *tmp = getenv("TMPDIR");
 
+    (void)snprintf(root, room, "%s/mako-conformance.XXXXXX", tmp && *tmp ? tmp : "/tmp");
+    CHECKF(mkdtemp(root), "%s: %s", root, strerror(errno));
+    return PASS;
+}
+
+enum verdict trial_prepare(struct trial *t, const char *conf, const char *root)
+{
     memset(t, 0, sizeof *t);
     t->conf = conf;
-    (void)snprintf(t->root, sizeof t->root, "%s/mako-conformance.XXXXXX",
-                   tmp && *tmp ? tmp : "/tmp");
-    CHECKF(mkdtemp(t->root), "%s: %s", t->root, strerror(errno));
+    CHECK(snprintf(t->root, sizeof t->root, "%.4000s", root) > 0);
     CHECK(snprintf(t->data, sizeof t->data, "%.4000s/data", t->root) > 0);
     CHECKF(mkdir(t->data, 0700) == 0, "%s: %s", t->data, strerror(errno));
     CHECK(setenv("MAKO_TEST_DIR", t->data, 1) == 0);
     return PASS;
 }
 
-enum verdict case_run(const struct test_case *c, const char *conf, struct trial *t)
+enum verdict trial_run(const struct test_case *c, struct trial *t)
 {
-    enum verdict verdict = prepare(t, conf);
+    enum verdict verdict = trial_open(t);
 
-    if (verdict == PASS)
-        verdict = trial_open(t);
     if (verdict == PASS)
         verdict = c->run(t);
     trial_close(t);
-    if (nftw(t->root, drop_entry, 16, FTW_DEPTH | FTW_PHYS) != 0 && verdict == PASS)
-        verdict = trial_fail(t, __FILE__, __LINE__, "%s: %s", t->root, strerror(errno));
+    return verdict;
+}
+
+enum verdict case_run(const struct test_case *c, const char *conf, struct trial *t)
+{
+    char root[PATH_MAX];
+    enum verdict verdict = make_root(t, root, sizeof root);
+
+    if (verdict != PASS)
+        return verdict;
+    verdict = trial_prepare(t, conf, root);
+    if (verdict == PASS)
+        verdict = trial_run(c, t);
+    if (nftw(root, drop_entry, 16, FTW_DEPTH | FTW_PHYS) != 0 && verdict == PASS)
+        verdict = trial_fail(t, __FILE__, __LINE__, "%s: %s", root, strerror(errno));
     return verdict;
 }
 
