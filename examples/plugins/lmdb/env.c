@@ -31,271 +31,7 @@ struct env {
     int lost;     /* the map could not be put back; under map_lock */
 };
 
-static int env_fail(const struct env *env, int code, struct mako_error *err);
-
-/* ---- those that are open in this process ---------------------------------------------
- */
-
-static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct env *list;
-static pthread_once_t handlers_once = PTHREAD_ONCE_INIT;
-static int handlers_error;
-
-static void before_fork(void)
-{
-    (void)pthread_mutex_lock(&list_lock);
-}
-
-static void after_fork_in_parent(void)
-{
-    (void)pthread_mutex_unlock(&list_lock);
-}
-
-/* An environment is of no use in a child, not even to be closed: it is forgotten, and the
- * child may open one of its own. */
-static void after_fork_in_child(void)
-{
-    list = NULL;
-    (void)pthread_mutex_unlock(&list_lock);
-}
-
-static void add_handlers(void)
-{
-    handlers_error =
-        pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
-}
-
-/* ---- directories
- * ----------------------------------------------------------------------- */
-
-static int dir_fail(const char *dir, int error, struct mako_error *err)
-{
-    int status = error == ENOSPC || error == EDQUOT ? MAKO_E_NO_SPACE : MAKO_E_IO;
-
-    return mako_fail(err, status, "%s: %s%s", dir, strerror(error),
-                     error == ENOENT ? " (the directory above it must exist)" : "");
-}
-
-/* LMDB flushes its files; that they are there at all is up to their directories. */
-static int flush_names(int fd)
-{
-    int above, error = 0;
-
-    if (fsync(fd) != 0)
-        return errno;
-    above = openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (above < 0)
-        return errno == EACCES ? 0
-                               : errno; /* then we did not make the directory, either */
-    if (fsync(above) != 0)
-        error = errno;
-    (void)close(above);
-    return error;
-}
-
-/* Make it, unless it is there; with flush: what is in it has a name after a power cut. */
-static int prepare_dir(const struct env_setup *setup, bool flush, struct stat *st,
-                       struct mako_error *err)
-{
-    int fd, error = 0;
-
-    if (!setup->read_only && mkdir(setup->dir, 0700) != 0 && errno != EEXIST)
-        return dir_fail(setup->dir, errno, err);
-    fd = open(setup->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return dir_fail(setup->dir, errno, err);
-    if (fstat(fd, st) != 0)
-        error = errno;
-    else if (flush)
-        error = flush_names(fd);
-    (void)close(fd);
-    return error != 0 ? dir_fail(setup->dir, error, err) : MAKO_OK;
-}
-
-/* ---- opening
- * --------------------------------------------------------------------------- */
-
-static void env_free(struct env *env)
-{
-    if (env->mdb)
-        mdb_env_close(env->mdb);
-    (void)pthread_rwlock_destroy(&env->map_lock);
-    free(env->dir);
-    free(env);
-}
-
-/* Larger than any machine's pages, of which a map is made. */
-static size_t whole_pages(uint64_t size)
-{
-    return (size_t)(size & ~(uint64_t)0xffff);
-}
-
-/* Growing must not wait for ever behind transactions that keep coming. */
-static void init_map_lock(pthread_rwlock_t *lock)
-{
-    pthread_rwlockattr_t attributes;
-
-    (void)pthread_rwlockattr_init(&attributes);
-    (void)pthread_rwlockattr_setkind_np(&attributes,
-                                        PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
-    (void)pthread_rwlock_init(lock, &attributes);
-    (void)pthread_rwlockattr_destroy(&attributes);
-}
-
-static struct env *env_new(const struct env_setup *setup)
-{
-    struct env *env = calloc(1, sizeof *env);
-
-    if (!env)
-        return NULL;
-    *env = (struct env){.refs = 1,
-                        .dir = strdup(setup->dir),
-                        .read_only = setup->read_only,
-                        .flush = setup->flush,
-                        .max_size = whole_pages(setup->max_size)};
-    init_map_lock(&env->map_lock);
-    if (!env->dir) {
-        env_free(env);
-        return NULL;
-    }
-    return env;
-}
-
-/* LMDB leaves its data file open across exec(). */
-static int close_on_exec(MDB_env *mdb)
-{
-    int fd, code = mdb_env_get_fd(mdb, &fd);
-
-    if (code == 0 && fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
-        code = errno;
-    return code;
-}
-
-static int open_table(struct env *env)
-{
-    MDB_txn *txn;
-    int code = mdb_txn_begin(env->mdb, NULL, env->read_only ? MDB_RDONLY : 0, &txn);
-
-    if (code != 0)
-        return code;
-    code = mdb_dbi_open(txn, TABLE, env->read_only ? 0 : MDB_CREATE, &env->dbi);
-    if (code == 0)
-        return mdb_txn_commit(txn);
-    mdb_txn_abort(txn);
-    return code;
-}
-
-/* MDB_NOTLS: reading belongs to a transaction, not to a thread; threads come and go. */
-static unsigned open_flags(const struct env_setup *setup)
-{
-    static const unsigned flush[] = {[ENV_FLUSH_ALL] = 0,
-                                     [ENV_FLUSH_DATA] = MDB_NOMETASYNC,
-                                     [ENV_FLUSH_NONE] = MDB_NOSYNC};
-
-    return MDB_NOTLS | (setup->read_only ? MDB_RDONLY : flush[setup->flush]);
-}
-
-static int open_mdb(struct env *env, const struct env_setup *setup)
-{
-    int dead, code = mdb_env_create(&env->mdb);
-
-    if (code != 0) {
-        env->mdb = NULL;
-        return code;
-    }
-    code = mdb_env_set_maxdbs(env->mdb, 1);
-    if (code == 0)
-        code = mdb_env_set_maxreaders(env->mdb, setup->readers);
-    if (code == 0)
-        code = mdb_env_set_mapsize(env->mdb, whole_pages(setup->map_size));
-    if (code == 0)
-        code = mdb_env_open(env->mdb, setup->dir, open_flags(setup), 0600);
-    if (code == 0)
-        code = close_on_exec(env->mdb);
-    if (code == 0)
-        code = mdb_reader_check(env->mdb, &dead);
-    if (code == 0)
-        code = open_table(env);
-    return code;
-}
-
-/* An environment that is there serves if it gives as much as is asked for. */
-static int join(struct env *env, const struct env_setup *setup, struct env **out,
-                struct mako_error *err)
-{
-    if ((env->read_only && !setup->read_only) ||
-        (!setup->read_only && env->flush > setup->flush))
-        return mako_fail(err, MAKO_E_UNAVAILABLE,
-                         "%s: this process has it open already, %s; close that first",
-                         setup->dir,
-                         env->read_only ? "for reading only" : "with less durability");
-    env->refs++;
-    *out = env;
-    return MAKO_OK;
-}
-
-static int open_new(const struct env_setup *setup, const struct stat *st,
-                    struct env **out, struct mako_error *err)
-{
-    struct env *env = env_new(setup);
-    struct stat again;
-    int code, status;
-
-    if (!env)
-        return mako_fail(err, MAKO_E_NOMEM, "%s: no memory", setup->dir);
-    env->device = st->st_dev;
-    env->inode = st->st_ino;
-    code = open_mdb(env, setup);
-    status = code == 0 ? MAKO_OK : env_fail(env, code, err);
-    if (status == MAKO_OK && !setup->read_only && setup->flush == ENV_FLUSH_ALL)
-        status = prepare_dir(setup, true, &again, err);
-    if (status != MAKO_OK) {
-        env_free(env);
-        return status;
-    }
-    env->next = list;
-    list = *out = env;
-    return MAKO_OK;
-}
-
-int env_get(const struct env_setup *setup, struct env **out, struct mako_error *err)
-{
-    struct stat st;
-    struct env *env;
-    int status;
-
-    (void)pthread_once(&handlers_once, add_handlers);
-    if (handlers_error != 0)
-        return mako_fail(err, MAKO_E_NOMEM, "%s: handlers of fork: %s", setup->dir,
-                         strerror(handlers_error));
-    status = prepare_dir(setup, false, &st, err);
-    if (status != MAKO_OK)
-        return status;
-    (void)pthread_mutex_lock(&list_lock);
-    for (env = list; env; env = env->next)
-        if (env->device == st.st_dev && env->inode == st.st_ino)
-            break;
-    status = env ? join(env, setup, out, err) : open_new(setup, &st, out, err);
-    (void)pthread_mutex_unlock(&list_lock);
-    return status;
-}
-
-void env_put(struct env *env)
-{
-    struct env **place = &list;
-
-    (void)pthread_mutex_lock(&list_lock);
-    if (--env->refs == 0) {
-        while (*place != env)
-            place = &(*place)->next;
-        *place = env->next;
-        env_free(env);
-    }
-    (void)pthread_mutex_unlock(&list_lock);
-}
-
-/* ---- failures
- * -------------------------------------------------------------------------- */
+/* ---- failures --------------------------------------------------------------------- */
 
 /* Codes above zero are errno's. */
 static int env_status(int code)
@@ -335,8 +71,7 @@ static int env_fail(const struct env *env, int code, struct mako_error *err)
     return mako_fail(err, status, "%s: %s", env->dir, mdb_strerror(code));
 }
 
-/* ---- the map's size
- * -------------------------------------------------------------------- */
+/* ---- the map's size --------------------------------------------------------------- */
 
 static size_t map_size(const struct env *env)
 {
@@ -397,8 +132,7 @@ static int mend(struct env *env, int code, size_t full_at)
     return failed == 0 && dead > 0 ? 0 : code;
 }
 
-/* ---- transactions
- * ---------------------------------------------------------------------- */
+/* ---- transactions ----------------------------------------------------------------- */
 
 static int attempt(struct env *env, unsigned flags, env_work *work, void *arg)
 {
@@ -408,8 +142,8 @@ static int attempt(struct env *env, unsigned flags, env_work *work, void *arg)
     if (code != 0)
         return code;
     code = work(txn, env->dbi, arg);
-    if (code == 0 && flags == 0)
-        return mdb_txn_commit(txn); /* frees it also when it fails */
+    if (code == 0)
+        return mdb_txn_commit(txn); /* ends it also when it fails, or only read */
     mdb_txn_abort(txn);
     return code;
 }
@@ -442,8 +176,260 @@ int env_read(struct env *env, env_work *work, void *arg, struct mako_error *err)
     return run(env, MDB_RDONLY, work, arg, err);
 }
 
-/* ---- figures
- * --------------------------------------------------------------------------- */
+/* ---- those that are open in this process ------------------------------------------ */
+
+static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct env *list;
+static pthread_once_t handlers_once = PTHREAD_ONCE_INIT;
+static int handlers_error;
+
+static void before_fork(void)
+{
+    (void)pthread_mutex_lock(&list_lock);
+}
+
+static void after_fork_in_parent(void)
+{
+    (void)pthread_mutex_unlock(&list_lock);
+}
+
+/* An environment is of no use in a child, not even to be closed: it is forgotten, and the
+ * child may open one of its own. */
+static void after_fork_in_child(void)
+{
+    list = NULL;
+    (void)pthread_mutex_unlock(&list_lock);
+}
+
+static void add_handlers(void)
+{
+    handlers_error =
+        pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
+
+/* ---- directories ------------------------------------------------------------------ */
+
+static int dir_fail(const char *dir, int error, struct mako_error *err)
+{
+    int status = error == ENOSPC || error == EDQUOT ? MAKO_E_NO_SPACE : MAKO_E_IO;
+
+    return mako_fail(err, status, "%s: %s%s", dir, strerror(error),
+                     error == ENOENT ? " (the directory above it must exist)" : "");
+}
+
+/* LMDB flushes its files; that they are there at all is up to their directories. */
+static int flush_names(int fd)
+{
+    int above, error = 0;
+
+    if (fsync(fd) != 0)
+        return errno;
+    above = openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (above < 0)
+        return errno == EACCES ? 0
+                               : errno; /* then we did not make the directory, either */
+    if (fsync(above) != 0)
+        error = errno;
+    (void)close(above);
+    return error;
+}
+
+/* Make it, unless it is there; with flush: what is in it has a name after a power cut. */
+static int prepare_dir(const struct env_setup *setup, bool flush, struct stat *st,
+                       struct mako_error *err)
+{
+    int fd, error = 0;
+
+    if (!setup->read_only && mkdir(setup->dir, 0700) != 0 && errno != EEXIST)
+        return dir_fail(setup->dir, errno, err);
+    fd = open(setup->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return dir_fail(setup->dir, errno, err);
+    if (fstat(fd, st) != 0)
+        error = errno;
+    else if (flush)
+        error = flush_names(fd);
+    (void)close(fd);
+    return error != 0 ? dir_fail(setup->dir, error, err) : MAKO_OK;
+}
+
+/* ---- opening ---------------------------------------------------------------------- */
+
+static void env_free(struct env *env)
+{
+    if (env->mdb)
+        mdb_env_close(env->mdb);
+    (void)pthread_rwlock_destroy(&env->map_lock);
+    free(env->dir);
+    free(env);
+}
+
+/* Larger than any machine's pages, of which a map is made. */
+static size_t whole_pages(uint64_t size)
+{
+    return (size_t)(size & ~(uint64_t)0xffff);
+}
+
+/* Growing must not wait for ever behind transactions that keep coming. */
+static void init_map_lock(pthread_rwlock_t *lock)
+{
+    pthread_rwlockattr_t attributes;
+
+    (void)pthread_rwlockattr_init(&attributes);
+    (void)pthread_rwlockattr_setkind_np(&attributes,
+                                        PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    (void)pthread_rwlock_init(lock, &attributes);
+    (void)pthread_rwlockattr_destroy(&attributes);
+}
+
+static struct env *env_new(const struct env_setup *setup)
+{
+    struct env *env = calloc(1, sizeof *env);
+
+    if (!env)
+        return NULL;
+    *env = (struct env){.refs = 1,
+                        .dir = strdup(setup->dir),
+                        .read_only = setup->read_only,
+                        .flush = setup->flush,
+                        .max_size = whole_pages(setup->max_size)};
+    init_map_lock(&env->map_lock);
+    if (!env->dir) {
+        env_free(env);
+        return NULL;
+    }
+    return env;
+}
+
+/* LMDB leaves its data file open across exec(). */
+static int close_on_exec(MDB_env *mdb)
+{
+    int fd, code = mdb_env_get_fd(mdb, &fd);
+
+    if (code == 0 && fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
+        code = errno;
+    return code;
+}
+
+/* MDB_NOTLS: reading belongs to a transaction, not to a thread; threads come and go. */
+static unsigned open_flags(const struct env_setup *setup)
+{
+    static const unsigned flush[] = {[ENV_FLUSH_ALL] = 0,
+                                     [ENV_FLUSH_DATA] = MDB_NOMETASYNC,
+                                     [ENV_FLUSH_NONE] = MDB_NOSYNC};
+
+    return MDB_NOTLS | (setup->read_only ? MDB_RDONLY : flush[setup->flush]);
+}
+
+static int open_mdb(struct env *env, const struct env_setup *setup)
+{
+    int dead, code = mdb_env_create(&env->mdb);
+
+    if (code != 0) {
+        env->mdb = NULL;
+        return code;
+    }
+    code = mdb_env_set_maxdbs(env->mdb, 1);
+    if (code == 0)
+        code = mdb_env_set_maxreaders(env->mdb, setup->readers);
+    if (code == 0)
+        code = mdb_env_set_mapsize(env->mdb, whole_pages(setup->map_size));
+    if (code == 0)
+        code = mdb_env_open(env->mdb, setup->dir, open_flags(setup), 0600);
+    if (code == 0)
+        code = close_on_exec(env->mdb);
+    if (code == 0)
+        code = mdb_reader_check(env->mdb, &dead);
+    return code;
+}
+
+static int open_table(MDB_txn *txn, MDB_dbi none, void *arg)
+{
+    struct env *env = arg;
+
+    (void)none;
+    return mdb_dbi_open(txn, TABLE, env->read_only ? 0 : MDB_CREATE, &env->dbi);
+}
+
+/* An environment that is there serves if it gives as much as is asked for. */
+static int join(struct env *env, const struct env_setup *setup, struct env **out,
+                struct mako_error *err)
+{
+    if ((env->read_only && !setup->read_only) ||
+        (!setup->read_only && env->flush > setup->flush))
+        return mako_fail(err, MAKO_E_UNAVAILABLE,
+                         "%s: this process has it open already, %s; close that first",
+                         setup->dir,
+                         env->read_only ? "for reading only" : "with less durability");
+    env->refs++;
+    *out = env;
+    return MAKO_OK;
+}
+
+static int open_new(const struct env_setup *setup, const struct stat *st,
+                    struct env **out, struct mako_error *err)
+{
+    struct env *env = env_new(setup);
+    struct stat again;
+    int code, status;
+
+    if (!env)
+        return mako_fail(err, MAKO_E_NOMEM, "%s: no memory", setup->dir);
+    env->device = st->st_dev;
+    env->inode = st->st_ino;
+    code = open_mdb(env, setup);
+    if (code != 0)
+        status = env_fail(env, code, err);
+    else
+        status = run(env, env->read_only ? MDB_RDONLY : 0, open_table, env, err);
+    if (status == MAKO_OK && !setup->read_only && setup->flush == ENV_FLUSH_ALL)
+        status = prepare_dir(setup, true, &again, err);
+    if (status != MAKO_OK) {
+        env_free(env);
+        return status;
+    }
+    env->next = list;
+    list = *out = env;
+    return MAKO_OK;
+}
+
+int env_get(const struct env_setup *setup, struct env **out, struct mako_error *err)
+{
+    struct stat st;
+    struct env *env;
+    int status;
+
+    (void)pthread_once(&handlers_once, add_handlers);
+    if (handlers_error != 0)
+        return mako_fail(err, MAKO_E_NOMEM, "%s: handlers of fork: %s", setup->dir,
+                         strerror(handlers_error));
+    status = prepare_dir(setup, false, &st, err);
+    if (status != MAKO_OK)
+        return status;
+    (void)pthread_mutex_lock(&list_lock);
+    for (env = list; env; env = env->next)
+        if (env->device == st.st_dev && env->inode == st.st_ino)
+            break;
+    status = env ? join(env, setup, out, err) : open_new(setup, &st, out, err);
+    (void)pthread_mutex_unlock(&list_lock);
+    return status;
+}
+
+void env_put(struct env *env)
+{
+    struct env **place = &list;
+
+    (void)pthread_mutex_lock(&list_lock);
+    if (--env->refs == 0) {
+        while (*place != env)
+            place = &(*place)->next;
+        *place = env->next;
+        env_free(env);
+    }
+    (void)pthread_mutex_unlock(&list_lock);
+}
+
+/* ---- figures ---------------------------------------------------------------------- */
 
 static int read_figures(MDB_txn *txn, MDB_dbi dbi, void *arg)
 {

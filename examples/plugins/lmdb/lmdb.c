@@ -68,8 +68,7 @@ static const struct mako_option options[] = {
     {.name = NULL},
 };
 
-/* ---- opening
- * --------------------------------------------------------------------------- */
+/* ---- opening ---------------------------------------------------------------------- */
 
 /* As lmdb.h has it: with MDB_NOMETASYNC a power cut may undo the last transaction, with
  * MDB_NOSYNC it may damage the map, unless the file system keeps the order of writes. */
@@ -120,8 +119,7 @@ static void lmdb_close(void *handle)
     free(store);
 }
 
-/* ---- saving
- * ---------------------------------------------------------------------------- */
+/* ---- saving ----------------------------------------------------------------------- */
 
 static int check_writable(const struct store *store, struct mako_error *err)
 {
@@ -224,8 +222,7 @@ static int lmdb_save_many(void *handle, const struct mako_record *records, size_
     return status;
 }
 
-/* ---- loading
- * --------------------------------------------------------------------------- */
+/* ---- loading ---------------------------------------------------------------------- */
 
 struct loads {
     const struct mako_str *streams;
@@ -284,8 +281,7 @@ static int lmdb_load(void *handle, struct mako_str stream, struct mako_sink *sin
     return status == MAKO_OK ? outcome : status;
 }
 
-/* ---- removing
- * -------------------------------------------------------------------------- */
+/* ---- removing --------------------------------------------------------------------- */
 
 struct removal {
     struct mako_str stream;
@@ -316,8 +312,7 @@ static int lmdb_remove(void *handle, struct mako_str stream, struct mako_error *
     return status == MAKO_OK ? removal.status : status;
 }
 
-/* ---- looking around
- * -------------------------------------------------------------------- */
+/* ---- looking around --------------------------------------------------------------- */
 
 struct walk {
     struct mako_str prefix;

@@ -76,8 +76,7 @@ static bool is_of(const struct record *record, struct mako_str stream)
            memcmp(record->stream.ptr, stream.ptr, stream.len) == 0;
 }
 
-/* ---- finding ------------------------------------------------------------------------
- */
+/* ---- finding ---------------------------------------------------------------------- */
 
 static int find_short(MDB_txn *txn, MDB_dbi dbi, struct mako_str stream,
                       struct record_key *key, struct record *record)
@@ -145,8 +144,7 @@ int record_find(MDB_txn *txn, MDB_dbi dbi, struct mako_str stream, struct record
     return find_long(txn, dbi, stream, key, record);
 }
 
-/* ---- changing -----------------------------------------------------------------------
- */
+/* ---- changing --------------------------------------------------------------------- */
 
 bool record_fits(const struct mako_record *record)
 {
@@ -181,8 +179,7 @@ int record_remove(MDB_txn *txn, MDB_dbi dbi, const struct record_key *key)
     return mdb_del(txn, dbi, &k, NULL);
 }
 
-/* ---- walking ------------------------------------------------------------------------
- */
+/* ---- walking ---------------------------------------------------------------------- */
 
 /* LMDB has no empty key; a NUL comes before every id. */
 void record_first(struct mako_str prefix, struct record_key *at)

@@ -48,14 +48,13 @@ static const char *const sql[STATEMENTS] = {
     [COUNT] = "SELECT count(*) FROM snapshot",
 };
 
-/* ---- failures
- * -------------------------------------------------------------------------- */
+/* ---- failures --------------------------------------------------------------------- */
 
 /* A database that is corrupt is IO and not MAKO_DAMAGED: saving again does not mend it.
  */
 static int status_of(int code)
 {
-    switch (code & 0xff) { /* the rest says more, of no use here */
+    switch (code) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
         return MAKO_E_UNAVAILABLE;
@@ -90,8 +89,7 @@ static int check_writable(const struct table *table, struct mako_error *err)
                      table->file);
 }
 
-/* ---- running statements
- * ---------------------------------------------------------------- */
+/* ---- running statements ----------------------------------------------------------- */
 
 /* What is bound is the host's, and may be gone when the call is over. */
 static void done_with(const struct table *table, enum statement which)
@@ -143,8 +141,7 @@ static int number(const struct table *table, const char *text, int64_t *value,
     return status;
 }
 
-/* ---- opening
- * --------------------------------------------------------------------------- */
+/* ---- opening ---------------------------------------------------------------------- */
 
 void table_close(struct table *table)
 {
@@ -173,7 +170,7 @@ static int open_database(struct table *table, const struct table_setup *setup,
     int flags = setup->read_only ? SQLITE_OPEN_READONLY
                                  : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
 
-    flags |= SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE | SQLITE_OPEN_EXRESCODE;
+    flags |= SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE;
     if (sqlite3_open_v2(setup->file, &table->db, flags, NULL) != SQLITE_OK) {
         if (table->db)
             return fail(table, err);
@@ -290,8 +287,7 @@ int table_open(const struct table_setup *setup, struct table **out,
     return MAKO_OK;
 }
 
-/* ---- changing
- * -------------------------------------------------------------------------- */
+/* ---- changing --------------------------------------------------------------------- */
 
 static int bind_record(const struct table *table, const struct mako_record *record,
                        struct mako_error *err)
@@ -360,8 +356,7 @@ void table_roll_back(struct table *table)
         (void)sqlite3_exec(table->db, "ROLLBACK", NULL, NULL, NULL);
 }
 
-/* ---- looking
- * --------------------------------------------------------------------------- */
+/* ---- looking ---------------------------------------------------------------------- */
 
 static struct table_row row_of(sqlite3_stmt *statement)
 {
@@ -469,8 +464,7 @@ int table_stat(struct table *table, struct table_figures *figures, struct mako_e
     return status;
 }
 
-/* ---- compacting
- * ------------------------------------------------------------------------ */
+/* ---- compacting ------------------------------------------------------------------- */
 
 struct compaction {
     struct mako_progress *progress;
