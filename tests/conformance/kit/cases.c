@@ -13,6 +13,11 @@ static const struct test_case *const core_lists[] = {
     cases_gating,    cases_lifetime, cases_batch,   cases_scan,
     cases_arguments, cases_threads,  cases_process, NULL};
 
+const struct test_case *const raw_lists[] = {
+    raw_descriptor,   raw_open_cases,    raw_save_cases,  raw_load_cases,
+    raw_lend_cases,   raw_scan_cases,    raw_batch_cases, raw_whole_cases,
+    raw_thread_cases, raw_process_cases, raw_fault_cases, NULL};
+
 enum {
     CASES_MAX = 400
 };

@@ -195,6 +195,7 @@ bool kit_conf_write(const struct kit_options *options, const char *path, bool pa
         mako_plugin_describe(NULL, options->binary, note_path, &p, NULL) != MAKO_OK)
         err->text[0] = '\0';
     failed = json_object_set_new(entry, "plugin", json_string(options->binary)) ||
+             json_object_set_new(root, "_conf_dir", json_string(p.dir)) ||
              json_dump_file(root, path, JSON_INDENT(2));
     json_decref(root);
     if (failed)
