@@ -209,12 +209,19 @@ static void add_handlers(void)
 
 /* ---- directories ------------------------------------------------------------------ */
 
-static int dir_fail(const char *dir, int error, struct mako_error *err)
+static int dir_fail(const char *dir, int error, const char *hint, struct mako_error *err)
 {
     int status = error == ENOSPC || error == EDQUOT ? MAKO_E_NO_SPACE : MAKO_E_IO;
 
-    return mako_fail(err, status, "%s: %s%s", dir, strerror(error),
-                     error == ENOENT ? " (the directory above it must exist)" : "");
+    return mako_fail(err, status, "%s: %s%s", dir, strerror(error), hint);
+}
+
+static int make_dir(const char *dir, struct mako_error *err)
+{
+    if (mkdir(dir, 0700) == 0 || errno == EEXIST)
+        return MAKO_OK;
+    return dir_fail(dir, errno,
+                    errno == ENOENT ? " (the directory above it must exist)" : "", err);
 }
 
 /* LMDB flushes its files; that they are there at all is up to their directories. */
@@ -234,23 +241,20 @@ static int flush_names(int fd)
     return error;
 }
 
-/* Make it, unless it is there; with flush: what is in it has a name after a power cut. */
-static int prepare_dir(const struct env_setup *setup, bool flush, struct stat *st,
+/* With flush: what is in it has a name after a power cut. */
+static int look_at_dir(const char *dir, bool flush, struct stat *st,
                        struct mako_error *err)
 {
-    int fd, error = 0;
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), error = 0;
 
-    if (!setup->read_only && mkdir(setup->dir, 0700) != 0 && errno != EEXIST)
-        return dir_fail(setup->dir, errno, err);
-    fd = open(setup->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
-        return dir_fail(setup->dir, errno, err);
+        return dir_fail(dir, errno, "", err);
     if (fstat(fd, st) != 0)
         error = errno;
     else if (flush)
         error = flush_names(fd);
     (void)close(fd);
-    return error != 0 ? dir_fail(setup->dir, error, err) : MAKO_OK;
+    return error != 0 ? dir_fail(dir, error, "", err) : MAKO_OK;
 }
 
 /* ---- opening ---------------------------------------------------------------------- */
@@ -383,7 +387,7 @@ static int open_new(const struct env_setup *setup, const struct stat *st,
     else
         status = run(env, env->read_only ? MDB_RDONLY : 0, open_table, env, err);
     if (status == MAKO_OK && !setup->read_only && setup->flush == ENV_FLUSH_ALL)
-        status = prepare_dir(setup, true, &again, err);
+        status = look_at_dir(setup->dir, true, &again, err);
     if (status != MAKO_OK) {
         env_free(env);
         return status;
@@ -397,13 +401,16 @@ int env_get(const struct env_setup *setup, struct env **out, struct mako_error *
 {
     struct stat st;
     struct env *env;
-    int status;
+    int status = MAKO_OK;
 
     (void)pthread_once(&handlers_once, add_handlers);
     if (handlers_error != 0)
         return mako_fail(err, MAKO_E_NOMEM, "%s: handlers of fork: %s", setup->dir,
                          strerror(handlers_error));
-    status = prepare_dir(setup, false, &st, err);
+    if (!setup->read_only)
+        status = make_dir(setup->dir, err);
+    if (status == MAKO_OK)
+        status = look_at_dir(setup->dir, false, &st, err);
     if (status != MAKO_OK)
         return status;
     (void)pthread_mutex_lock(&list_lock);
