@@ -13,6 +13,7 @@
 
 enum {
     STREAMS = 40,
+    FILLERS = 400, /* more than a small disk holds */
     BIG = 60000
 };
 
@@ -136,7 +137,7 @@ static enum verdict without_descriptors(struct trial *t)
     return goes_on(t, &s);
 }
 
-/* Files that may not grow beyond 100 KiB. */
+/* Files that may not grow beyond 40 KiB. */
 static enum verdict files_may_not_grow(struct trial *t)
 {
     rlim_t usual = soft_limit(RLIMIT_FSIZE);
@@ -147,7 +148,7 @@ static enum verdict files_may_not_grow(struct trial *t)
     (void)signal(SIGXFSZ, SIG_IGN);
     TRY(raw_open_well(t, &s));
     save_round(&s, &failed, &no_space);
-    CHECK(failed == 0 && set_limit(RLIMIT_FSIZE, 100 * 1024));
+    CHECK(failed == 0 && set_limit(RLIMIT_FSIZE, 40 * 1024));
     for (int i = 0; i < 3; i++)
         save_round(&s, &failed, &no_space);
     TRY(nothing_was_lost(t, &s));
@@ -169,24 +170,57 @@ static enum verdict small_disk(struct trial *t, const char *options)
     return PASS;
 }
 
+static struct raw_record filler(char *id, size_t room, uint64_t i)
+{
+    (void)snprintf(id, room, "filler/%llu", (unsigned long long)i);
+    return (struct raw_record){.stream = id, .seq = i + 1, .len = BIG, .seed = 2};
+}
+
+/* Streams that were never there before, until one does not fit. */
+static uint64_t fill_disk(struct raw_store *s, unsigned *failed, unsigned *no_space)
+{
+    uint64_t i = 0;
+    char id[40];
+
+    for (int status = MAKO_OK; status == MAKO_OK && i < FILLERS; i++) {
+        status = raw_save(s, filler(id, sizeof id, i));
+        *failed += status != MAKO_OK;
+        *no_space += status == MAKO_E_NO_SPACE;
+    }
+    return *failed ? i - 1 : i;
+}
+
+static enum verdict fillers_are_there(struct trial *t, struct raw_store *s,
+                                      uint64_t count)
+{
+    char id[40];
+
+    for (uint64_t i = 0; i < count; i++)
+        TRY(raw_holds(t, s, filler(id, sizeof id, i)));
+    return PASS;
+}
+
 static enum verdict a_full_disk_says_so(struct trial *t)
 {
     unsigned failed = 0, no_space = 0;
     struct raw_store s;
+    uint64_t count;
 
     TRY(prepare(t));
     TRY(small_disk(t, "size=12m"));
     TRY(raw_open_well(t, &s));
-    for (int i = 0; i < 400 && failed < 100; i++)
-        save_round(&s, &failed, &no_space);
+    save_round(&s, &failed, &no_space);
+    CHECKF(failed == 0, "%s", raw_error()->text);
+    count = fill_disk(&s, &failed, &no_space);
+    save_round(&s, &failed, &no_space);
     if (failed > 0)
         CHECKF(no_space > 0, "the disk is full, and no save said E_NO_SPACE: %s",
                raw_error()->text);
     TRY(nothing_was_lost(t, &s));
+    TRY(fillers_are_there(t, &s, count));
     CHECKF(mount("tmpfs", t->data, "tmpfs", MS_REMOUNT, "size=96m") == 0, "%s",
            strerror(errno));
-    TRY(goes_on(t, &s));
-    return PASS;
+    return goes_on(t, &s);
 }
 
 /* Opened or not, read or not: it comes through, and nothing is lost. */

@@ -3,7 +3,7 @@
  *
  * One file a stream, written beside and moved into place; one lock, that of the
  * directory, for all processes and threads.  Slow, and as plain as it can be, so that
- * what is broken stands out: each place asks broken("rule"). */
+ * what is broken stands out: each place asks broken(). */
 #include <mako/store_plugin.h>
 
 #include <dirent.h>
@@ -181,7 +181,7 @@ static struct node *read_node(const char *path)
     errno = EIO;
     if (read_all(fd, &head, sizeof head) && head.stream_len <= 1024 &&
         head.blob_len <= 1u << 30)
-        node = malloc(sizeof *node + head.stream_len + 1 + head.blob_len);
+        node = calloc(1, sizeof *node + head.stream_len + 1 + head.blob_len);
     if (node) {
         node->head = head;
         node->stream = (char *)node->bytes;
@@ -326,6 +326,8 @@ static int misbehave(const struct mutant *store, const struct mako_record *recor
     if (record->flags & 0xffff & ~known) {
         if (broken("texts_have_newlines"))
             return mako_fail(err, MAKO_E_UNSUPPORTED, "unknown\nflags");
+        if (broken("texts_have_markup"))
+            return mako_fail(err, MAKO_E_UNSUPPORTED, "<b> & \"#\" ]]> \x01\xff\\\n");
         if (broken("failures_say_nothing"))
             return MAKO_E_UNSUPPORTED;
         if (broken("other_statuses"))

@@ -1,0 +1,75 @@
+#!/bin/bash
+# run-mutants.sh KIT MUTANTS SOURCE - whether each case of the kit can fail.
+#
+# SOURCE/mutants.table has a line for each rule that a plugin may break: the rule, the
+# time for a case, and the cases that must then fail.  Every case of the kit must be in
+# that table, or in SOURCE/unbreakable.table with the reason why no plugin fails it.
+set -uo pipefail
+export LC_ALL=C.UTF-8
+
+kit=$1 mutants=$2 source=$3
+work=$(mktemp -d "${TMPDIR:-/tmp}/mako-mutants.XXXXXX") || exit 2
+trap 'rm -rf "$work"' EXIT
+
+bad=0 checked=0
+wrong() {
+    printf 'WRONG: %s\n' "$*"
+    bad=$((bad + 1))
+}
+
+# table FILE: its lines without comments.
+table() { sed -e 's/#.*//' -e '/^ *$/d' "$source/$1"; }
+
+# plugin_of RULE: two rules are broken when the plugin is linked.
+plugin_of() {
+    case $1 in
+    exports_more | needs_library) echo "$mutants/mutant_$1/mako-store-mutant.so" ;;
+    *) echo "$mutants/mutant/mako-store-mutant.so" ;;
+    esac
+}
+
+# fails RULE SECONDS CASE...: with that rule broken, each of the cases fails.
+fails() {
+    local rule=$1 seconds=$2 case filters=()
+    shift 2
+    for case; do filters+=(--filter "$case"); done
+    MAKO_MUTANT=$rule "$kit" --format tap --jobs 2 --timeout "$seconds" "${filters[@]}" \
+        --plugin "$(plugin_of "$rule")" "$source/mutant.json" >"$work/report" 2>&1
+    for case; do
+        checked=$((checked + 1))
+        grep -qE "^ok [0-9]+ - $case # SKIP .*cannot be mounted" "$work/report" && continue
+        grep -qE "^not ok [0-9]+ - $case\$" "$work/report" ||
+            wrong "$rule: $case does not fail:"$'\n'"$(tail -n 5 "$work/report")"
+    done
+}
+
+while read -r line; do
+    # words are what is wanted
+    # shellcheck disable=SC2086
+    fails $line
+done < <(table mutants.table)
+
+# Every case is in one of the tables, and what is in a table is a case.
+"$kit" --list | sort >"$work/all"
+{
+    table mutants.table | awk '{ for (i = 3; i <= NF; i++) print $i }'
+    table unbreakable.table | awk '{ print $1 }'
+} | sort -u >"$work/known"
+while read -r case; do
+    wrong "no mutant breaks $case"
+done < <(comm -23 "$work/all" "$work/known")
+while read -r case; do
+    wrong "there is no case $case"
+done < <(comm -13 "$work/all" "$work/known")
+while read -r case reason; do
+    [ -n "$reason" ] || wrong "unbreakable.table: no reason for $case"
+done < <(table unbreakable.table)
+
+# A rule that no mutant breaks, or a mutant that nobody runs.
+comm -3 <(table mutants.table | awk '{ print $1 }' | sort -u) \
+    <({ grep -o 'broken("[a-z_0-9]*")' "$source/mutant.c" | cut -d'"' -f2
+        printf 'exports_more\nneeds_library\n'; } | sort -u) >"$work/rules"
+[ ! -s "$work/rules" ] || wrong "rules of mutant.c and mutants.table:"$'\n'"$(<"$work/rules")"
+
+echo "$checked checked, $bad wrong"
+[ "$bad" -eq 0 ] && [ "$checked" -gt 0 ]
