@@ -10,10 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 /* The table's name says how its records are laid out; another layout gets another. */
-#define TABLE "mako-1"
+#define TABLE     "mako-1"
+
+#define FULL_DISK (1u << 20) /* bytes left, of those that anybody may use */
 
 struct env {
     struct env *next;
@@ -148,6 +151,15 @@ static int attempt(struct env *env, unsigned flags, env_work *work, void *arg)
     return code;
 }
 
+/* LMDB calls it an input/output error when less is written than was to be. */
+static bool disk_is_full(const struct env *env)
+{
+    struct statvfs disk;
+
+    return statvfs(env->dir, &disk) == 0 &&
+           (uint64_t)disk.f_bavail * disk.f_frsize < FULL_DISK;
+}
+
 static int run(struct env *env, unsigned flags, env_work *work, void *arg,
                struct mako_error *err)
 {
@@ -163,6 +175,8 @@ static int run(struct env *env, unsigned flags, env_work *work, void *arg,
             return MAKO_OK;
         code = mend(env, code, size);
     } while (code == 0);
+    if (code == EIO && flags == 0 && disk_is_full(env))
+        code = ENOSPC;
     return env_fail(env, code, err);
 }
 

@@ -10,7 +10,8 @@
 
 #include <sqlite3.h>
 
-#define LAYOUT 1 /* of the table, as PRAGMA user_version */
+#define LAYOUT   1 /* of the table, as PRAGMA user_version */
+#define RETRY_MS 5
 
 enum statement {
     SAVE,
@@ -57,6 +58,7 @@ static int status_of(int code)
     switch (code) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
+    case SQLITE_PROTOCOL: /* others came first, time and again */
         return MAKO_E_UNAVAILABLE;
     case SQLITE_FULL:
         return MAKO_E_NO_SPACE;
@@ -181,7 +183,7 @@ static int open_database(struct table *table, const struct table_setup *setup,
 }
 
 /* Where the log cannot be had SQLite says so by naming another mode, and goes on. */
-static int use_log(const struct table *table, struct mako_error *err)
+static int try_log(const struct table *table, struct mako_error *err)
 {
     sqlite3_stmt *statement = NULL;
     int status = MAKO_OK;
@@ -197,18 +199,34 @@ static int use_log(const struct table *table, struct mako_error *err)
     return status;
 }
 
+/* SQLite gives a log to a new database only where nobody else is at it, and does not wait
+ * for that by itself. */
+static int use_log(const struct table *table, int busy_ms, struct mako_error *err)
+{
+    int status = try_log(table, err);
+
+    for (int waited = 0; status == MAKO_E_UNAVAILABLE && waited < busy_ms;
+         waited += RETRY_MS) {
+        (void)sqlite3_sleep(RETRY_MS);
+        status = try_log(table, err);
+    }
+    return status;
+}
+
 /* FULL flushes the log at each commit; NORMAL only before it is copied into the database,
  * so that a power cut may undo commits, but never damages anything.  secure_delete: bytes
  * that are freed are overwritten, so that no old snapshot is left in a page. */
-static int set_up(const struct table *table, bool power, struct mako_error *err)
+static int set_up(const struct table *table, const struct table_setup *setup,
+                  struct mako_error *err)
 {
     int status = execute(
-        table, power ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL", err);
+        table, setup->power ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL",
+        err);
 
     if (status == MAKO_OK)
         status = execute(table, "PRAGMA secure_delete = ON", err);
     if (status == MAKO_OK)
-        status = use_log(table, err);
+        status = use_log(table, setup->busy_ms, err);
     return status;
 }
 
@@ -274,7 +292,7 @@ int table_open(const struct table_setup *setup, struct table **out,
     if (status == MAKO_OK)
         status = open_database(table, setup, err);
     if (status == MAKO_OK && !setup->read_only)
-        status = set_up(table, setup->power, err);
+        status = set_up(table, setup, err);
     if (status == MAKO_OK)
         status = check_layout(table, err);
     if (status == MAKO_OK)
