@@ -54,6 +54,26 @@ static void put_lines(FILE *out, const char *indent, const char *text)
     }
 }
 
+/* Bytes of the UTF-8 sequence at text that YAML and XML 1.0 can hold; 0: none. */
+static size_t printable(const unsigned char *text)
+{
+    static const unsigned char least[] = {0, 0, 0xc2, 0xe0, 0xf0};
+    size_t len = text[0] < 0x80 ? 1 : text[0] < 0xe0 ? 2 : text[0] < 0xf0 ? 3 : 4;
+
+    if (len == 1)
+        return text[0] >= 0x20 && text[0] != 0x7f ? 1 : 0;
+    if (text[0] < least[len] || text[0] > 0xf4)
+        return 0;
+    for (size_t i = 1; i < len; i++)
+        if ((text[i] & 0xc0) != 0x80)
+            return 0;
+    if ((text[0] == 0xe0 && text[1] < 0xa0) || (text[0] == 0xed && text[1] > 0x9f) ||
+        (text[0] == 0xf0 && text[1] < 0x90) || (text[0] == 0xf4 && text[1] > 0x8f) ||
+        (text[0] == 0xef && text[1] == 0xbf && text[2] >= 0xbe))
+        return 0;
+    return len;
+}
+
 /* ---- people ---------------------------------------------------------------------- */
 
 static void put_human(FILE *out, const char *name, const struct kit_result *result)
@@ -88,15 +108,18 @@ static void put_tap_text(FILE *out, const char *text)
 static void put_quoted(FILE *out, const char *text)
 {
     (void)fputc('"', out);
-    for (; *text; text++) {
+    while (*text) {
+        size_t len = printable((const unsigned char *)text);
+
         if (*text == '"' || *text == '\\')
             (void)fprintf(out, "\\%c", *text);
         else if (*text == '\n')
             (void)fputs("\\n", out);
-        else if ((unsigned char)*text < 0x20 || *text == 0x7f)
+        else if (len == 0)
             (void)fprintf(out, "\\x%02x", (unsigned)(unsigned char)*text);
         else
-            (void)fputc(*text, out);
+            (void)fwrite(text, 1, len, out);
+        text += len ? len : 1;
     }
     (void)fputc('"', out);
 }
@@ -132,26 +155,6 @@ static void put_tap(struct kit_report *report, const char *name,
 /* ---- JUnit --------------------------------------------------------------------------
  */
 
-/* Bytes of the UTF-8 sequence at text that XML 1.0 can hold; 0: none. */
-static size_t xml_sequence(const unsigned char *text)
-{
-    static const unsigned char least[] = {0, 0, 0xc2, 0xe0, 0xf0};
-    size_t len = text[0] < 0x80 ? 1 : text[0] < 0xe0 ? 2 : text[0] < 0xf0 ? 3 : 4;
-
-    if (len == 1)
-        return text[0] >= 0x20 && text[0] != 0x7f ? 1 : 0;
-    if (text[0] < least[len] || text[0] > 0xf4)
-        return 0;
-    for (size_t i = 1; i < len; i++)
-        if ((text[i] & 0xc0) != 0x80)
-            return 0;
-    if ((text[0] == 0xe0 && text[1] < 0xa0) || (text[0] == 0xed && text[1] > 0x9f) ||
-        (text[0] == 0xf0 && text[1] < 0x90) || (text[0] == 0xf4 && text[1] > 0x8f) ||
-        (text[0] == 0xef && text[1] == 0xbf && text[2] >= 0xbe))
-        return 0;
-    return len;
-}
-
 static void put_xml(FILE *out, const char *text)
 {
     static const struct {
@@ -161,7 +164,7 @@ static void put_xml(FILE *out, const char *text)
                     {'\n', "&#10;"}, {'\t', "&#9;"}, {'\r', "&#13;"}};
 
     while (*text) {
-        size_t len = xml_sequence((const unsigned char *)text), i = 0;
+        size_t len = printable((const unsigned char *)text), i = 0;
 
         while (i < sizeof entities / sizeof entities[0] && entities[i].letter != *text)
             i++;

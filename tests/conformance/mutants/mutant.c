@@ -375,6 +375,8 @@ static int mutant_save(void *data, const struct mako_record *record,
         return status;
     if (overlaps())
         return mako_fail(err, MAKO_E_IO, "two calls at once");
+    if (broken("saves_are_lost"))
+        return MAKO_OK;
     node = node_of(record);
     if (broken("acknowledges_early")) {
         write_pending(store);
@@ -823,6 +825,7 @@ static void spoil_files(void)
         (void)close(fd);
 }
 
+/* What an open may do with what the host lent. */
 static void spoil_structs(const struct mako_host *host, struct mako_traits *traits)
 {
     if (broken("structs_are_written_beyond"))
@@ -898,6 +901,8 @@ static int mutant_open(const struct mako_host *host, const union mako_value *val
     if (!memory.first_dir[0])
         (void)snprintf(memory.first_dir, sizeof store->dir, "%s", store->dir);
     (void)snprintf(memory.last_dir, sizeof store->dir, "%s", store->dir);
+    if (broken("opening_invents"))
+        (void)snprintf(memory.removed[memory.removals++ % 64], 1100, "phantom");
     status = open_dir(store, err);
     if (status != MAKO_OK) {
         free(store);

@@ -3,7 +3,7 @@
 #
 # SOURCE/mutants.table has a line for each rule that a plugin may break: the rule, the
 # time for a case, and the cases that must then fail.  Every case of the kit must be in
-# that table, or in SOURCE/unbreakable.table with the reason why no plugin fails it.
+# that table: a case that no plugin can fail proves nothing.
 set -uo pipefail
 export LC_ALL=C.UTF-8
 
@@ -17,8 +17,8 @@ wrong() {
     bad=$((bad + 1))
 }
 
-# table FILE: its lines without comments.
-table() { sed -e 's/#.*//' -e '/^ *$/d' "$source/$1"; }
+# The table's lines without comments.
+table() { sed -e 's/#.*//' -e '/^ *$/d' "$source/mutants.table"; }
 
 # plugin_of RULE: two rules are broken when the plugin is linked.
 plugin_of() {
@@ -47,26 +47,20 @@ while read -r line; do
     # words are what is wanted
     # shellcheck disable=SC2086
     fails $line
-done < <(table mutants.table)
+done < <(table)
 
-# Every case is in one of the tables, and what is in a table is a case.
+# Every case is in the table, and what is in the table is a case.
 "$kit" --list | sort >"$work/all"
-{
-    table mutants.table | awk '{ for (i = 3; i <= NF; i++) print $i }'
-    table unbreakable.table | awk '{ print $1 }'
-} | sort -u >"$work/known"
+table | awk '{ for (i = 3; i <= NF; i++) print $i }' | sort -u >"$work/known"
 while read -r case; do
     wrong "no mutant breaks $case"
 done < <(comm -23 "$work/all" "$work/known")
 while read -r case; do
     wrong "there is no case $case"
 done < <(comm -13 "$work/all" "$work/known")
-while read -r case reason; do
-    [ -n "$reason" ] || wrong "unbreakable.table: no reason for $case"
-done < <(table unbreakable.table)
 
 # A rule that no mutant breaks, or a mutant that nobody runs.
-comm -3 <(table mutants.table | awk '{ print $1 }' | sort -u) \
+comm -3 <(table | awk '{ print $1 }' | sort -u) \
     <({ grep -o 'broken("[a-z_0-9]*")' "$source/mutant.c" | cut -d'"' -f2
         printf 'exports_more\nneeds_library\n'; } | sort -u) >"$work/rules"
 [ ! -s "$work/rules" ] || wrong "rules of mutant.c and mutants.table:"$'\n'"$(<"$work/rules")"

@@ -47,9 +47,13 @@ static int ordered(const struct probe *p, int status, struct mako_error *err)
 static int probe_open(const struct mako_host *host, const union mako_value *options,
                       struct mako_traits *traits, void **store, struct mako_error *err)
 {
-    struct store *s = calloc(1, sizeof *s);
     uint32_t asked = traits->durability;
+    struct store *s;
 
+    if (traits->flags & ~MAKO_OPEN_READ_ONLY)
+        return mako_fail(err, MAKO_E_UNSUPPORTED, "unknown open flags 0x%x",
+                         (unsigned)traits->flags);
+    s = calloc(1, sizeof *s);
     if (!s)
         return mako_fail(err, MAKO_E_NOMEM, "no memory");
     (void)pthread_mutex_init(&s->own.lock, NULL);
