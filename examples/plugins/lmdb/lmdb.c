@@ -150,7 +150,7 @@ static int save_one(MDB_txn *txn, MDB_dbi dbi, const struct mako_record *record,
 
     if (code != 0 && code != MDB_NOTFOUND)
         return code;
-    if (code == 0 && (record->flags & MAKO_SAVE_IF_NEWER) &&
+    if (code == 0 && (record->flags & MAKO_SAVE_IF_NEWER) && !found.damaged &&
         found.meta.seq > record->meta.seq) {
         *status = MAKO_STALE;
         return 0;
@@ -231,7 +231,8 @@ struct loads {
     int *statuses;
 };
 
-/* The sink decides by the head, before any page of the blob is touched. */
+/* The sink decides by the head, before any page of the blob is touched.  What is damaged
+ * is replaced by the next save. */
 static int load_one(MDB_txn *txn, MDB_dbi dbi, struct mako_str stream,
                     struct mako_sink *sink, int *status)
 {
@@ -240,10 +241,12 @@ static int load_one(MDB_txn *txn, MDB_dbi dbi, struct mako_str stream,
     int code = record_find(txn, dbi, stream, &key, &found);
     void *room;
 
-    if (code == MDB_NOTFOUND)
-        *status = MAKO_NOT_FOUND;
+    if (code == MDB_NOTFOUND || (code == 0 && found.damaged)) {
+        *status = code == 0 ? MAKO_DAMAGED : MAKO_NOT_FOUND;
+        return 0;
+    }
     if (code != 0)
-        return code == MDB_NOTFOUND ? 0 : code;
+        return code;
     room = sink->accept(sink, &found.meta, found.blob_len);
     *status = room ? MAKO_OK : MAKO_REFUSED;
     if (room)
@@ -318,9 +321,10 @@ struct walk {
     struct mako_str prefix;
     struct record_key at;
     char stream[1025]; /* a copy: no transaction is open while the host looks at it */
-    size_t len;
+    size_t len;        /* 0: there are no more */
     struct mako_meta meta;
     uint64_t blob_len;
+    bool damaged;
 };
 
 static int walk_on(MDB_txn *txn, MDB_dbi dbi, void *arg)
@@ -339,6 +343,7 @@ static int walk_on(MDB_txn *txn, MDB_dbi dbi, void *arg)
     walk->len = found.stream.len;
     walk->meta = found.meta;
     walk->blob_len = found.blob_len;
+    walk->damaged = found.damaged;
     return 0;
 }
 
@@ -356,7 +361,8 @@ static int lmdb_scan(void *handle, struct mako_str prefix, struct mako_visitor *
         status = env_read(store->env, walk_on, &walk, err);
         stream.len = walk.len;
     } while (status == MAKO_OK && walk.len > 0 &&
-             visitor->entry(visitor, stream, &walk.meta, walk.blob_len) == 0);
+             visitor->entry(visitor, stream, walk.damaged ? NULL : &walk.meta,
+                            walk.blob_len) == 0);
     return status;
 }
 

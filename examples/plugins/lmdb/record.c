@@ -52,22 +52,22 @@ static bool has_prefix(MDB_val key, const void *prefix, size_t len)
 }
 
 /* Whatever the bytes are, nothing outside of them is looked at. */
-static int parse(MDB_val value, struct record *record)
+static bool parse(MDB_val value, struct record *record)
 {
     const char *bytes = value.mv_data;
     struct head head;
 
     if (value.mv_size < sizeof head)
-        return MDB_CORRUPTED;
+        return false;
     memcpy(&head, bytes, sizeof head);
-    if (head.id_len > value.mv_size - sizeof head)
-        return MDB_CORRUPTED;
+    if (head.id_len == 0 || head.id_len > value.mv_size - sizeof head)
+        return false;
     *record = (struct record){
         .stream = {.ptr = bytes + sizeof head, .len = head.id_len},
         .meta = {.seq = head.seq, .schema = head.schema, .created_ms = head.created_ms},
         .blob = bytes + sizeof head + head.id_len,
         .blob_len = value.mv_size - sizeof head - head.id_len};
-    return 0;
+    return true;
 }
 
 static bool is_of(const struct record *record, struct mako_str stream)
@@ -88,10 +88,8 @@ static int find_short(MDB_txn *txn, MDB_dbi dbi, struct mako_str stream,
     key->len = stream.len;
     k = val(key->bytes, key->len);
     code = mdb_get(txn, dbi, &k, &value);
-    if (code == 0)
-        code = parse(value, record);
-    if (code == 0 && !is_of(record, stream))
-        code = MDB_CORRUPTED;
+    if (code == 0 && !(parse(value, record) && is_of(record, stream)))
+        *record = (struct record){.stream = stream, .damaged = true};
     return code;
 }
 
@@ -107,9 +105,8 @@ static int walk_long(MDB_cursor *cursor, struct mako_str stream, struct record_k
         uint32_t nth = get_number((const unsigned char *)k.mv_data + NTH_AT);
 
         put_number(key->bytes + NTH_AT, nth);
-        code = parse(value, record);
-        if (code != 0 || is_of(record, stream))
-            return code;
+        if (parse(value, record) && is_of(record, stream))
+            return 0;
         if (nth == UINT32_MAX)
             return MDB_BAD_VALSIZE;
         put_number(key->bytes + NTH_AT, nth + 1);
@@ -190,6 +187,16 @@ void record_first(struct mako_str prefix, struct record_key *at)
         at->bytes[at->len++] = '\0';
 }
 
+/* A damaged one is known by its key, if that is the whole id. */
+static bool look_at(MDB_val key, MDB_val value, struct record *record)
+{
+    if (parse(value, record))
+        return true;
+    *record = (struct record){.stream = {.ptr = key.mv_data, .len = key.mv_size},
+                              .damaged = true};
+    return key.mv_size <= CUT;
+}
+
 static int walk(MDB_cursor *cursor, struct mako_str prefix, struct record_key *at,
                 struct record *record)
 {
@@ -199,10 +206,7 @@ static int walk(MDB_cursor *cursor, struct mako_str prefix, struct record_key *a
 
     for (; code == 0 && has_prefix(k, prefix.ptr, len);
          code = mdb_cursor_get(cursor, &k, &value, MDB_NEXT)) {
-        code = parse(value, record);
-        if (code != 0)
-            return code;
-        if (record->stream.len < prefix.len ||
+        if (!look_at(k, value, record) || record->stream.len < prefix.len ||
             memcmp(record->stream.ptr, prefix.ptr, prefix.len) != 0)
             continue;
         memcpy(at->bytes, k.mv_data, k.mv_size);

@@ -28,6 +28,7 @@ struct record {
     struct mako_meta meta;
     const void *blob;
     size_t blob_len;
+    bool damaged; /* the value is none of ours: of the rest only stream is known */
 };
 
 /* Larger ones do not fit into a value of LMDB. */

@@ -409,16 +409,21 @@ void table_found(struct table *table)
     done_with(table, FIND);
 }
 
-/* From the pages into the room: a column would be one more copy. */
+/* From the pages into the room: a column would be one more copy.  SQLITE_ERROR is of this
+ * row alone, its record is no blob of that length: the next save replaces it. */
 int table_read(struct table *table, const struct table_row *row, void *room,
                struct mako_error *err)
 {
     sqlite3_blob *blob = NULL;
-    int status = MAKO_OK;
+    int status = MAKO_OK, code = sqlite3_blob_open(table->db, "main", "snapshot",
+                                                   "record", row->id, 0, &blob);
 
-    if (sqlite3_blob_open(table->db, "main", "snapshot", "record", row->id, 0, &blob) !=
-            SQLITE_OK ||
-        sqlite3_blob_read(blob, room, (int)row->len, 0) != SQLITE_OK)
+    if (code == SQLITE_OK)
+        code = sqlite3_blob_read(blob, room, (int)row->len, 0);
+    if (code == SQLITE_ERROR)
+        status = mako_fail(err, MAKO_DAMAGED, "%s: the record is not a blob of %zu bytes",
+                           table->file, row->len);
+    else if (code != SQLITE_OK)
         status = fail(table, err);
     (void)sqlite3_blob_close(blob);
     return status;
