@@ -39,10 +39,10 @@ static const char *const sql[STATEMENTS] = {
              " VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (stream) DO UPDATE SET"
              " seq = ?2, schema = ?3, created_ms = ?4, record = ?5"
              " WHERE ?6 OR CASE WHEN (seq < 0) = (?2 < 0) THEN seq <= ?2 ELSE ?2 < 0 END",
-    [FIND] = "SELECT id, seq, schema, created_ms, length(record) FROM snapshot"
+    [FIND] = "SELECT rowid, seq, schema, created_ms, length(record) FROM snapshot"
              " WHERE stream = ?1",
     [REMOVE] = "DELETE FROM snapshot WHERE stream = ?1",
-    [WALK] = "SELECT id, seq, schema, created_ms, length(record), stream FROM snapshot"
+    [WALK] = "SELECT rowid, seq, schema, created_ms, length(record), stream FROM snapshot"
              " WHERE stream >= ?1 ORDER BY stream LIMIT 1",
     [BEGIN] = "BEGIN IMMEDIATE",
     [COMMIT] = "COMMIT",
@@ -239,9 +239,9 @@ static int make_table(struct table *table, struct mako_error *err)
         status = number(table, "PRAGMA user_version", &layout, err);
     if (status == MAKO_OK && layout == 0)
         status = execute(table,
-                         "CREATE TABLE snapshot (id INTEGER PRIMARY KEY,"
-                         " stream TEXT UNIQUE, seq INTEGER, schema INTEGER,"
-                         " created_ms INTEGER, record BLOB); PRAGMA user_version = 1",
+                         "CREATE TABLE snapshot (stream TEXT UNIQUE, seq INTEGER,"
+                         " schema INTEGER, created_ms INTEGER, record BLOB);"
+                         " PRAGMA user_version = 1",
                          err);
     if (status == MAKO_OK)
         status = execute(table, "COMMIT", err);
@@ -379,7 +379,7 @@ void table_roll_back(struct table *table)
 static struct table_row row_of(sqlite3_stmt *statement)
 {
     return (struct table_row){
-        .id = sqlite3_column_int64(statement, 0),
+        .rowid = sqlite3_column_int64(statement, 0),
         .meta = {.seq = (uint64_t)sqlite3_column_int64(statement, 1),
                  .schema = (uint32_t)sqlite3_column_int64(statement, 2),
                  .created_ms = sqlite3_column_int64(statement, 3)},
@@ -416,7 +416,7 @@ int table_read(struct table *table, const struct table_row *row, void *room,
 {
     sqlite3_blob *blob = NULL;
     int status = MAKO_OK, code = sqlite3_blob_open(table->db, "main", "snapshot",
-                                                   "record", row->id, 0, &blob);
+                                                   "record", row->rowid, 0, &blob);
 
     if (code == SQLITE_OK)
         code = sqlite3_blob_read(blob, room, (int)row->len, 0);

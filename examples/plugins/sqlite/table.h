@@ -1,7 +1,7 @@
 /* table.h - the table, its statements, and one connection that they belong to.
  *
- *     CREATE TABLE snapshot (id INTEGER PRIMARY KEY, stream TEXT UNIQUE, seq INTEGER,
- *                            schema INTEGER, created_ms INTEGER, record BLOB)
+ *     CREATE TABLE snapshot (stream TEXT UNIQUE, seq INTEGER, schema INTEGER,
+ *                            created_ms INTEGER, record BLOB)
  *
  * record comes last, so that the columns before it are read without it. */
 #ifndef TABLE_H
@@ -38,7 +38,7 @@ void table_roll_back(struct table *table);
 
 /* A row without its record. */
 struct table_row {
-    int64_t id;
+    int64_t rowid; /* SQLite's own name for it */
     struct mako_meta meta;
     size_t len;
 };
