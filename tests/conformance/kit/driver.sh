@@ -5,7 +5,8 @@
 set -uo pipefail
 export LC_ALL=C.UTF-8
 
-kit=$1 plugin=$2/mutant/mako-store-mutant.so conf=$3/mutants/mutant.json pages=$4
+kit=$1 plugin=$2/mutant/mako-store-mutant.so
+acme=$2/mutant_acme/mako-store-acme.so conf=$3/mutants/mutant.json pages=$4
 work=$(mktemp -d "${TMPDIR:-/tmp}/mako-driver.XXXXXX") || exit 2
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/tmp"
@@ -131,6 +132,26 @@ same "options ('<' program, '>' manual page)" \
     "$(grep -oE '^  +(-[a-zA-Z], )? *--[a-z-]+( [A-Z]+)?' "$work/out" | tr -d ' ' | sort)" \
     "$(sed -n 's/^\(\*-[a-zA-Z]\*, \)\?\*--[a-z-]*\*.*/&/p' "$pages/man/mako-conformance.1.scd" |
         tr -d '* _' | sort)"
+# The page's commands, on the page's configuration and a plugin of the page's name.  With
+# fewer cases, for all of them run elsewhere.
+block() { # LANGUAGE: all blocks of it
+    awk -v want="\`\`\`$1" '$0 == want {on = 1; next} /^```$/ {on = 0} on' "$pages/conformance.md"
+}
+page() {
+    mkdir "$work/page" && cd "$work/page" || return
+    cp "$acme" . && block json >acme.json || return
+    {
+        echo 'set -e'
+        block sh | sed '/^mako-conformance --plugin/s/$/ --filter "*peek*"/'
+    } >page.sh
+    PATH=${kit%/*}:$PATH bash page.sh >"$work/out" 2>&1
+}
+checked=$((checked + 1))
+page || wrong "the commands of docs/conformance.md: $(tail -n 5 "$work/out")"
+for file in acme.xml acme.tap; do
+    [ -s "$work/page/$file" ] || wrong "they made no $file"
+done
+
 run 0 '' --list
 # A pattern's backticks and dollar.
 # shellcheck disable=SC2016

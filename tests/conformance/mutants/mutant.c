@@ -20,6 +20,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#ifndef MUTANT_NAME
+#define MUTANT_NAME "mutant"
+#endif
 #ifdef MUTANT_NEEDS_LIBRARY
 const char *mako_version(void);
 #endif
@@ -942,7 +945,7 @@ static void mutant_close(void *data)
 
 static struct mako_store_plugin plugin = {
     MAKO_STORE_PLUGIN_HEAD,
-    .name = "mutant",
+    .name = MUTANT_NAME,
     .version = "1",
     .summary = "breaks one rule",
     .durability = MAKO_DURABLE_POWER,
