@@ -16,6 +16,7 @@
 /* The table's name says how its records are laid out; another layout gets another. */
 #define TABLE     "mako-1"
 
+#define BEYOND    (1u << 20) /* bytes at a time, for who removes from a full map */
 #define FULL_DISK (1u << 20) /* bytes left, of those that anybody may use */
 
 struct env {
@@ -76,6 +77,11 @@ static int env_fail(const struct env *env, int code, struct mako_error *err)
 
 /* ---- the map's size --------------------------------------------------------------- */
 
+enum limit {
+    KEEPS_TO,
+    MAY_PASS
+};
+
 static size_t map_size(const struct env *env)
 {
     MDB_envinfo info;
@@ -90,43 +96,59 @@ static int move_map(struct env *env, size_t size)
     return env->lost;
 }
 
-/* Twice as large, unless another thread was faster, or pages can be had that only readers
- * who died still held. */
-static int grow(struct env *env, size_t full_at)
+/* What would be the next size.  Who removes may go beyond the limit: before LMDB frees a
+ * page it wants others, for the changed copies of those that lead there. */
+static int next_size(const struct env *env, size_t size, enum limit limit, size_t *next)
+{
+    if (size < env->max_size)
+        *next = size < env->max_size / 2 ? size * 2 : env->max_size;
+    else if (limit == MAY_PASS)
+        *next = size + BEYOND;
+    else
+        return MDB_MAP_FULL;
+    return 0;
+}
+
+/* Larger, unless another thread was faster, or pages can be had that only readers who
+ * died still held. */
+static int grow(struct env *env, size_t full_at, enum limit limit)
 {
     int code = 0, dead = 0;
+    size_t next;
 
     (void)pthread_rwlock_wrlock(&env->map_lock);
     if (!env->lost && map_size(env) == full_at) {
         code = mdb_reader_check(env->mdb, &dead);
-        if (code == 0 && dead == 0 && full_at >= env->max_size)
-            code = MDB_MAP_FULL;
-        else if (code == 0 && dead == 0)
-            code =
-                move_map(env, full_at < env->max_size / 2 ? full_at * 2 : env->max_size);
+        if (code == 0 && dead == 0)
+            code = next_size(env, full_at, limit, &next);
+        if (code == 0 && dead == 0)
+            code = move_map(env, next);
     }
     (void)pthread_rwlock_unlock(&env->map_lock);
     return code;
 }
 
-/* Another process made it larger. */
+/* Another process made it larger, or who removed was let beyond the limit.  LMDB cuts off
+ * nothing that is in use. */
 static int follow(struct env *env)
 {
     int code;
 
     (void)pthread_rwlock_wrlock(&env->map_lock);
     code = env->lost ? env->lost : move_map(env, 0);
+    if (code == 0 && map_size(env) > env->max_size)
+        code = move_map(env, env->max_size);
     (void)pthread_rwlock_unlock(&env->map_lock);
     return code;
 }
 
 /* Mend what can be mended.  0: the attempt is worth another. */
-static int mend(struct env *env, int code, size_t full_at)
+static int mend(struct env *env, int code, size_t full_at, enum limit limit)
 {
     int dead = 0, failed;
 
     if (code == MDB_MAP_FULL)
-        return grow(env, full_at);
+        return grow(env, full_at, limit);
     if (code == MDB_MAP_RESIZED)
         return follow(env);
     if (code != MDB_READERS_FULL)
@@ -160,8 +182,8 @@ static bool disk_is_full(const struct env *env)
            (uint64_t)disk.f_bavail * disk.f_frsize < FULL_DISK;
 }
 
-static int run(struct env *env, unsigned flags, env_work *work, void *arg,
-               struct mako_error *err)
+static int run(struct env *env, unsigned flags, enum limit limit, env_work *work,
+               void *arg, struct mako_error *err)
 {
     size_t size;
     int code;
@@ -173,7 +195,7 @@ static int run(struct env *env, unsigned flags, env_work *work, void *arg,
         (void)pthread_rwlock_unlock(&env->map_lock);
         if (code == 0)
             return MAKO_OK;
-        code = mend(env, code, size);
+        code = mend(env, code, size, limit);
     } while (code == 0);
     if (code == EIO && flags == 0 && disk_is_full(env))
         code = ENOSPC;
@@ -182,12 +204,26 @@ static int run(struct env *env, unsigned flags, env_work *work, void *arg,
 
 int env_write(struct env *env, env_work *work, void *arg, struct mako_error *err)
 {
-    return run(env, 0, work, arg, err);
+    return run(env, 0, KEEPS_TO, work, arg, err);
+}
+
+/* What came free is there for those who save, within the limit. */
+int env_remove(struct env *env, env_work *work, void *arg, struct mako_error *err)
+{
+    int status = run(env, 0, MAY_PASS, work, arg, err);
+    bool passed;
+
+    (void)pthread_rwlock_rdlock(&env->map_lock);
+    passed = !env->lost && map_size(env) > env->max_size;
+    (void)pthread_rwlock_unlock(&env->map_lock);
+    if (passed)
+        (void)follow(env);
+    return status;
 }
 
 int env_read(struct env *env, env_work *work, void *arg, struct mako_error *err)
 {
-    return run(env, MDB_RDONLY, work, arg, err);
+    return run(env, MDB_RDONLY, KEEPS_TO, work, arg, err);
 }
 
 /* ---- those that are open in this process ------------------------------------------ */
@@ -399,7 +435,8 @@ static int open_new(const struct env_setup *setup, const struct stat *st,
     if (code != 0)
         status = env_fail(env, code, err);
     else
-        status = run(env, env->read_only ? MDB_RDONLY : 0, open_table, env, err);
+        status =
+            run(env, env->read_only ? MDB_RDONLY : 0, KEEPS_TO, open_table, env, err);
     if (status == MAKO_OK && !setup->read_only && setup->flush == ENV_FLUSH_ALL)
         status = look_at_dir(setup->dir, true, &again, err);
     if (status != MAKO_OK) {

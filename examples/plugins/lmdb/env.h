@@ -41,6 +41,9 @@ typedef int env_work(MDB_txn *txn, MDB_dbi dbi, void *arg);
  * grows where it is full. */
 int env_write(struct env *env, env_work *work, void *arg, struct mako_error *err);
 
+/* The same for what makes room, which also a full map lets pass. */
+int env_remove(struct env *env, env_work *work, void *arg, struct mako_error *err);
+
 /* work sees one moment of the map. */
 int env_read(struct env *env, env_work *work, void *arg, struct mako_error *err);
 

@@ -311,7 +311,7 @@ static int lmdb_remove(void *handle, struct mako_str stream, struct mako_error *
     int status = check_writable(store, err);
 
     if (status == MAKO_OK)
-        status = env_write(store->env, remove_one, &removal, err);
+        status = env_remove(store->env, remove_one, &removal, err);
     return status == MAKO_OK ? removal.status : status;
 }
 
