@@ -50,7 +50,7 @@ static json_t *absolute(const char *dir, const char *text)
     return json_sprintf("%s%s", relative ? dir : "", text);
 }
 
-/* ---- the plugin's file ------------------------------------------------------------- */
+/* ---- the plugin's file ------------------------------------------------------------ */
 
 static bool is_there(const char *dir, const char *name, char *out)
 {
@@ -139,8 +139,7 @@ static bool find_plugin(struct kit_options *options, const json_t *root,
     return false;
 }
 
-/* ---- one case's file ----------------------------------------------------------------
- */
+/* ---- one case's file -------------------------------------------------------------- */
 
 struct path_options {
     json_t *options;
@@ -203,8 +202,7 @@ bool kit_conf_write(const struct kit_options *options, const char *path, bool pa
     return !failed;
 }
 
-/* ---- before anything runs ------------------------------------------------------------
- */
+/* ---- before anything runs --------------------------------------------------------- */
 
 static void no_line(void *arg, const char *key, const char *value)
 {

@@ -12,8 +12,7 @@ static const unsigned char future = 0xee;
 static pthread_mutex_t plugin_lock = PTHREAD_MUTEX_INITIALIZER;
 static _Thread_local struct mako_error last_error;
 
-/* ---- complaints -----------------------------------------------------------------------
- */
+/* ---- complaints ------------------------------------------------------------------- */
 
 static pthread_mutex_t audit_lock = PTHREAD_MUTEX_INITIALIZER;
 static char complaint[600];
@@ -41,8 +40,7 @@ const struct mako_error *raw_error(void)
     return &last_error;
 }
 
-/* ---- lending
- * --------------------------------------------------------------------------- */
+/* ---- lending ---------------------------------------------------------------------- */
 
 void *lend_struct(struct pages *p, size_t before, size_t size)
 {
@@ -86,8 +84,7 @@ void end_lent(struct pages *p, const char *what)
         audit("written to beside %s", what);
 }
 
-/* ---- what comes back
- * -------------------------------------------------------------------- */
+/* ---- what comes back -------------------------------------------------------------- */
 
 static void check_text(const char *call, int status, const char *text)
 {
@@ -157,8 +154,7 @@ int call_end(struct raw_store *s, struct pages *err, const char *call, int statu
     return status;
 }
 
-/* ---- the log
- * ------------------------------------------------------------------------------ */
+/* ---- the log ---------------------------------------------------------------------- */
 
 _Thread_local bool raw_in_release;
 
@@ -193,8 +189,7 @@ static void host_log(const struct mako_host *host, int level, const char *messag
         audit("release called the host");
 }
 
-/* ---- opening and closing
- * -------------------------------------------------------------------- */
+/* ---- opening and closing ---------------------------------------------------------- */
 
 static void lend_host(struct trial *t, struct raw_store *s)
 {
@@ -345,8 +340,7 @@ void raw_close(struct raw_store *s)
     end_opening(s);
 }
 
-/* ---- saving and removing
- * --------------------------------------------------------------------- */
+/* ---- saving and removing ---------------------------------------------------------- */
 
 void raw_blob(void *bytes, size_t len, uint64_t seq, uint64_t seed)
 {
@@ -471,8 +465,7 @@ int raw_save_many(struct raw_store *s, const struct raw_record *records, size_t 
     return status;
 }
 
-/* ---- the store as a whole
- * --------------------------------------------------------------------- */
+/* ---- the store as a whole --------------------------------------------------------- */
 
 struct lent_visitor {
     struct raw_scan *scan;

@@ -30,8 +30,7 @@ static enum verdict make_dirs(struct trial *t, const char *root)
     return PASS;
 }
 
-/* ---- what is left -------------------------------------------------------------------
- */
+/* ---- what is left ----------------------------------------------------------------- */
 
 static enum verdict nothing_in(struct trial *t, const char *root, const char *name)
 {
@@ -74,8 +73,7 @@ static enum verdict what_is_left(struct trial *t, const char *root,
     return PASS;
 }
 
-/* ---- the case ------------------------------------------------------------------------
- */
+/* ---- the case --------------------------------------------------------------------- */
 
 enum verdict kit_inside_case(const struct kit_options *options, const struct kit_case *c,
                              const char *root, struct trial *t)

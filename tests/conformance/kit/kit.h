@@ -34,7 +34,7 @@ struct kit_options {
     const char *one, *root, *verdict_descriptor; /* how the program calls itself */
 };
 
-/* ---- cases ------------------------------------------------------------------------- */
+/* ---- cases ------------------------------------------------------------------------ */
 
 struct kit_case {
     const char *level; /* "core" or "raw" */
@@ -47,8 +47,7 @@ const struct kit_case *kit_cases(const struct kit_options *options);
 const struct kit_case *kit_case_named(const char *full);
 void kit_case_name(const struct kit_case *c, char *out, size_t room);
 
-/* ---- what becomes of a case ----------------------------------------------------------
- */
+/* ---- what becomes of a case ------------------------------------------------------- */
 
 struct kit_result {
     enum verdict verdict;
@@ -57,8 +56,7 @@ struct kit_result {
     char *output; /* what it printed; NULL: nothing */
 };
 
-/* ---- configurations ------------------------------------------------------------------
- */
+/* ---- configurations --------------------------------------------------------------- */
 
 /* Find the plugin's file, and see that the configuration can be used at all.  False: err
  * says why not. */
@@ -69,8 +67,7 @@ bool kit_conf_check(struct kit_options *options, struct mako_error *err);
 bool kit_conf_write(const struct kit_options *options, const char *path, bool paths,
                     struct mako_error *err);
 
-/* ---- running --------------------------------------------------------------------------
- */
+/* ---- running ---------------------------------------------------------------------- */
 
 struct kit_report;
 
@@ -95,8 +92,7 @@ enum verdict kit_raw_case(const struct test_case *test, const char *binary,
 /* What the kit removes of its own accord: a directory and all that is in it. */
 void kit_clear(const char *root);
 
-/* ---- the process before and after
- * ------------------------------------------------------ */
+/* ---- the process before and after ------------------------------------------------- */
 
 /* What a plugin must leave as it was. */
 struct place {
@@ -113,8 +109,7 @@ void place_note(struct place *place);
  * well, which must be gone now, or within seconds where the kernel takes its time. */
 bool place_same(const struct place *before, bool settled, char *why, size_t room);
 
-/* ---- reports
- * ---------------------------------------------------------------------------- */
+/* ---- reports ---------------------------------------------------------------------- */
 
 struct kit_report *kit_report_open(const struct kit_options *options, size_t count,
                                    struct mako_error *err);

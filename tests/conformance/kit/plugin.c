@@ -34,8 +34,7 @@ const char *raw_unusable(void)
     return unusable[0] ? unusable : NULL;
 }
 
-/* ---- mapping -------------------------------------------------------------------------
- */
+/* ---- mapping ---------------------------------------------------------------------- */
 
 typedef const struct mako_store_plugin *(*entry_function)(void);
 
@@ -115,8 +114,7 @@ enum verdict kit_raw_case(const struct test_case *test, const char *path, struct
     return FAIL;
 }
 
-/* ---- options
- * --------------------------------------------------------------------------- */
+/* ---- options ---------------------------------------------------------------------- */
 
 const struct mako_option *raw_option(size_t index)
 {

@@ -17,8 +17,7 @@ extern const struct test_case raw_descriptor[], raw_open_cases[], raw_save_cases
     raw_whole_cases[], raw_thread_cases[], raw_process_cases[], raw_fault_cases[];
 extern const struct test_case *const raw_lists[];
 
-/* ---- the plugin ----------------------------------------------------------------------
- */
+/* ---- the plugin ------------------------------------------------------------------- */
 
 /* Its descriptor as the file has it; NULL where the entry says so. */
 const struct mako_store_plugin *raw_descriptor_of(void);
@@ -47,8 +46,7 @@ bool raw_allows_faults(struct trial *t);
 /* Durability that the configuration requires. */
 uint32_t raw_durability_asked(struct trial *t);
 
-/* ---- complaints -----------------------------------------------------------------------
- */
+/* ---- complaints ------------------------------------------------------------------- */
 
 __attribute__((format(printf, 1, 2))) void audit(const char *format, ...);
 /* The first one, or NULL. */
@@ -57,8 +55,7 @@ const char *audit_text(void);
 /* Bytes that every host-made struct is longer than today's; 0, unless a case says so. */
 extern size_t raw_extra;
 
-/* ---- a store
- * ---------------------------------------------------------------------------- */
+/* ---- a store ---------------------------------------------------------------------- */
 
 struct raw_store {
     void *data;
@@ -89,8 +86,7 @@ const struct mako_error *raw_error(void);
         TRY(trial_status(t, __FILE__, __LINE__, #call, status_, (want), raw_error())); \
     } while (0)
 
-/* ---- records
- * --------------------------------------------------------------------------- */
+/* ---- records ---------------------------------------------------------------------- */
 
 /* The blob begins with the sequence; behind it is a pattern. */
 struct raw_record {
@@ -111,8 +107,7 @@ int raw_remove(struct raw_store *s, const char *stream);
 int raw_save_many(struct raw_store *s, const struct raw_record *records, size_t count,
                   int *statuses);
 
-/* ---- loads
- * ------------------------------------------------------------------------------ */
+/* ---- loads ------------------------------------------------------------------------ */
 
 struct raw_sink {
     /* Set before the load. */
@@ -147,8 +142,7 @@ enum verdict raw_holds_nothing(struct trial *t, struct raw_store *s, const char 
 /* The sequence that the stream holds; 0: none. */
 uint64_t raw_seq(struct raw_store *s, const char *stream);
 
-/* ---- the store as a whole
- * ---------------------------------------------------------------- */
+/* ---- the store as a whole --------------------------------------------------------- */
 
 struct raw_scan {
     bool (*entry)(struct raw_scan *scan, struct mako_str stream,

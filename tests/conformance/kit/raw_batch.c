@@ -164,8 +164,7 @@ const struct test_case raw_batch_cases[] = {
     {NULL, NULL},
 };
 
-/* ---- compaction and counters
- * ----------------------------------------------------------------- */
+/* ---- compaction and counters ------------------------------------------------------ */
 
 /* Much that was replaced and removed, a little that stays. */
 static enum verdict make_waste(struct trial *t, struct raw_store *s)

@@ -8,8 +8,7 @@
 
 #include "raw.h"
 
-/* ---- the file
- * -------------------------------------------------------------------------- */
+/* ---- the file --------------------------------------------------------------------- */
 
 struct object {
     const unsigned char *bytes;
@@ -132,8 +131,7 @@ static enum verdict nothing_of_the_library_is_needed(struct trial *t)
     return PASS;
 }
 
-/* ---- the descriptor
- * ---------------------------------------------------------------------- */
+/* ---- the descriptor --------------------------------------------------------------- */
 
 static enum verdict the_abi_is_known(struct trial *t)
 {
@@ -197,8 +195,7 @@ static enum verdict required_operations_are_there(struct trial *t)
     return PASS;
 }
 
-/* ---- the options
- * -------------------------------------------------------------------------- */
+/* ---- the options ------------------------------------------------------------------ */
 
 static bool is_number(const struct mako_option *row)
 {

@@ -86,8 +86,7 @@ static enum verdict prepare(struct trial *t)
     return PASS;
 }
 
-/* ---- limits
- * ----------------------------------------------------------------------------------- */
+/* ---- limits ----------------------------------------------------------------------- */
 
 static bool set_limit(int resource, rlim_t value)
 {
@@ -158,8 +157,7 @@ static enum verdict files_may_not_grow(struct trial *t)
     return PASS;
 }
 
-/* ---- a disk of our own
- * --------------------------------------------------------------------------- */
+/* ---- a disk of our own ------------------------------------------------------------ */
 
 static enum verdict small_disk(struct trial *t, const char *options)
 {

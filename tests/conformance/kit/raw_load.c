@@ -8,8 +8,7 @@ static struct raw_record record_of(const char *stream, uint64_t seq, size_t len)
     return (struct raw_record){.stream = stream, .seq = seq, .len = len, .seed = 4};
 }
 
-/* ---- the sink
- * ------------------------------------------------------------------------------- */
+/* ---- the sink --------------------------------------------------------------------- */
 
 /* Sizes around the alignment, so that canaries stand right behind the room. */
 static enum verdict room_is_filled_exactly(struct trial *t)
@@ -103,8 +102,7 @@ const struct test_case raw_load_cases[] = {
     {NULL, NULL},
 };
 
-/* ---- lending
- * ------------------------------------------------------------------------------- */
+/* ---- lending ---------------------------------------------------------------------- */
 
 static const size_t lend_lens[] = {60, 5000, 300000};
 

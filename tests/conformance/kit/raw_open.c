@@ -71,8 +71,7 @@ static enum verdict close_ends_every_thread(struct trial *t)
     return PASS;
 }
 
-/* ---- openings that fail
- * ------------------------------------------------------------------ */
+/* ---- openings that fail ----------------------------------------------------------- */
 
 static enum verdict refused(struct trial *t, struct raw_opening how, int want)
 {
@@ -122,8 +121,7 @@ static enum verdict a_failed_open_leaves_nothing(struct trial *t)
     return one_life(t);
 }
 
-/* ---- what is given
- * ------------------------------------------------------------------------ */
+/* ---- what is given ---------------------------------------------------------------- */
 
 /* check_traits() of the host compares; less than was asked for is a store's right. */
 static enum verdict every_durability_can_be_asked_for(struct trial *t)
@@ -184,8 +182,7 @@ static enum verdict two_stores_are_two(struct trial *t)
     return PASS;
 }
 
-/* ---- the process
- * ---------------------------------------------------------------------------- */
+/* ---- the process ------------------------------------------------------------------ */
 
 static enum verdict all_close_on_exec(struct trial *t)
 {
@@ -239,8 +236,7 @@ static enum verdict the_process_is_left_as_it_is(struct trial *t)
     return PASS;
 }
 
-/* ---- hosts of another age
- * --------------------------------------------------------------------- */
+/* ---- hosts of another age --------------------------------------------------------- */
 
 /* Every struct is longer; what is beyond is poison, and must be left alone. */
 static enum verdict a_newer_host_is_the_same(struct trial *t)

@@ -24,8 +24,7 @@ static const char *stream_of(uint64_t seq)
     return names[seq % STREAMS];
 }
 
-/* ---- children
- * ------------------------------------------------------------------------------- */
+/* ---- children --------------------------------------------------------------------- */
 
 /* Run fn in a child; what it returns is the child's exit status.  A failed case's message
  * is printed, for the child's memory is not ours. */
@@ -59,13 +58,17 @@ static enum verdict end_child(struct trial *t, pid_t child)
     return PASS;
 }
 
-/* ---- killed
- * ---------------------------------------------------------------------------------- */
+/* ---- killed ----------------------------------------------------------------------- */
 
 struct victim {
     int out;
     uint32_t durability;
 };
+
+static bool tell_of(const struct victim *v, uint64_t seq)
+{
+    return write(v->out, &seq, sizeof seq) == (ssize_t)sizeof seq;
+}
 
 /* Saves without end; tells of each save that was acknowledged. */
 static int save_until_killed(struct trial *t, void *arg)
@@ -82,13 +85,53 @@ static int save_until_killed(struct trial *t, void *arg)
             return 3;
         if (seq == 5 && raw_save(&s, record_of("removed", 5)) != MAKO_OK)
             return 4;
-        if (write(v->out, &seq, sizeof seq) != (ssize_t)sizeof seq)
+        if (!tell_of(v, seq))
             return 5;
     }
 }
 
-/* The last sequence that was acknowledged; 0: it never got to after. */
-static uint64_t kill_one(struct trial *t, uint32_t durability, uint64_t after)
+/* The same by batches, each with one more of every stream. */
+static int batch_until_killed(struct trial *t, void *arg)
+{
+    struct raw_record records[STREAMS];
+    int statuses[STREAMS];
+    struct raw_store s;
+
+    if (raw_open(t, &s, (struct raw_opening){0}) != MAKO_OK)
+        return 1;
+    for (uint64_t seq = STREAMS;; seq += STREAMS) {
+        for (uint64_t i = 0; i < STREAMS; i++)
+            records[i] = record_of(stream_of(seq - i), seq - i);
+        if (raw_save_many(&s, records, STREAMS, statuses) != MAKO_OK)
+            return 2;
+        for (size_t i = 0; i < STREAMS; i++)
+            if (statuses[i] != MAKO_OK)
+                return 3;
+        if (!tell_of(arg, seq))
+            return 5;
+    }
+}
+
+/* Saves and removes; tells of each removal that was acknowledged. */
+static int remove_until_killed(struct trial *t, void *arg)
+{
+    struct raw_store s;
+    char id[40];
+
+    if (raw_open(t, &s, (struct raw_opening){0}) != MAKO_OK)
+        return 1;
+    for (uint64_t seq = 1;; seq++) {
+        (void)snprintf(id, sizeof id, "gone/%llu", (unsigned long long)seq);
+        if (raw_save(&s, record_of(id, seq)) != MAKO_OK || raw_remove(&s, id) != MAKO_OK)
+            return 2;
+        if (!tell_of(arg, seq))
+            return 5;
+    }
+}
+
+/* The last sequence that fn acknowledged; 0: it never got to after. */
+static uint64_t kill_one(struct trial *t, int (*fn)(struct trial *t, void *arg),
+                         uint32_t durability, uint64_t after)
 {
     uint64_t seq = 0, last = 0;
     struct victim victim = {.durability = durability};
@@ -98,7 +141,7 @@ static uint64_t kill_one(struct trial *t, uint32_t durability, uint64_t after)
     if (pipe(ends) != 0)
         return 0;
     victim.out = ends[1];
-    child = start_child(t, save_until_killed, &victim);
+    child = start_child(t, fn, &victim);
     (void)close(ends[1]);
     while (child > 0 && read(ends[0], &seq, sizeof seq) == (ssize_t)sizeof seq) {
         last = seq;
@@ -128,7 +171,7 @@ static enum verdict promises_are_kept(struct trial *t, struct raw_store *s, uint
 static enum verdict kill_and_look(struct trial *t, uint32_t durability)
 {
     for (uint64_t after = 12; after <= 60; after += 24) {
-        uint64_t last = kill_one(t, durability, after);
+        uint64_t last = kill_one(t, save_until_killed, durability, after);
         struct raw_store s;
 
         CHECKF(last > 0, "the child did not save (its message is in the output)");
@@ -147,11 +190,58 @@ static bool asked_to_outlive(struct trial *t)
            raw_ops.durability >= MAKO_DURABLE_CRASH;
 }
 
+static enum verdict not_asked(struct trial *t)
+{
+    return trial_skip(t, "nothing that was asked for outlives the process");
+}
+
 static enum verdict a_kill_loses_nothing(struct trial *t)
 {
+    return asked_to_outlive(t) ? kill_and_look(t, 0) : not_asked(t);
+}
+
+/* Each stream is there as of the last batch that was acknowledged, or the next. */
+static enum verdict a_kill_loses_no_batch(struct trial *t)
+{
+    struct raw_store s;
+    uint64_t last;
+
     if (!asked_to_outlive(t))
-        return trial_skip(t, "nothing that was asked for outlives the process");
-    return kill_and_look(t, 0);
+        return not_asked(t);
+    if (!raw_ops.save_many)
+        return trial_skip(t, "this plugin has no save_many");
+    last = kill_one(t, batch_until_killed, 0, 40);
+    CHECKF(last > 0, "the child did not save (its message is in the output)");
+    TRY(raw_open_well(t, &s));
+    for (uint64_t seq = last; seq > last - STREAMS; seq--) {
+        uint64_t found = raw_seq(&s, stream_of(seq));
+
+        CHECKF(found == seq || found == seq + STREAMS,
+               "%s: %llu was acknowledged, %llu is there", stream_of(seq),
+               (unsigned long long)seq, (unsigned long long)found);
+        TRY(raw_holds(t, &s, record_of(stream_of(seq), found)));
+    }
+    raw_close(&s);
+    return PASS;
+}
+
+static enum verdict a_kill_brings_nothing_back(struct trial *t)
+{
+    struct raw_store s;
+    uint64_t last;
+    char id[40];
+
+    if (!asked_to_outlive(t))
+        return not_asked(t);
+    last = kill_one(t, remove_until_killed, 0, 20);
+    CHECKF(last > 0, "the child did not remove (its message is in the output)");
+    TRY(raw_open_well(t, &s));
+    for (uint64_t seq = 1; seq <= last; seq++) {
+        (void)snprintf(id, sizeof id, "gone/%llu", (unsigned long long)seq);
+        TRY(raw_holds_nothing(t, &s, id));
+    }
+    raw_close(&s);
+    return PASS;
 }
 
 /* CRASH where POWER could be had: cheaper, and no less than it says. */
@@ -162,8 +252,7 @@ static enum verdict less_than_power_survives_a_kill(struct trial *t)
     return kill_and_look(t, MAKO_DURABLE_CRASH);
 }
 
-/* ---- later
- * ----------------------------------------------------------------------------------- */
+/* ---- later ------------------------------------------------------------------------ */
 
 static int save_some(struct trial *t, void *arg)
 {
@@ -186,7 +275,7 @@ static enum verdict a_later_process_finds_it(struct trial *t)
     struct raw_store s;
 
     if (!asked_to_outlive(t))
-        return trial_skip(t, "nothing that was asked for outlives the process");
+        return not_asked(t);
     TRY(end_child(t, start_child(t, save_some, NULL)));
     for (int i = 0; i < 3; i++) {
         TRY(raw_open_well(t, &s));
@@ -220,8 +309,7 @@ static enum verdict a_process_may_end_with_it_open(struct trial *t)
     return PASS;
 }
 
-/* ---- children of a process that has it open
- * ------------------------------------------------------ */
+/* ---- children of a process that has it open --------------------------------------- */
 
 static int do_nothing(struct trial *t, void *arg)
 {
@@ -244,8 +332,7 @@ static enum verdict a_childs_end_changes_nothing(struct trial *t)
     return PASS;
 }
 
-/* ---- beside this one
- * ------------------------------------------------------------------------------ */
+/* ---- beside this one -------------------------------------------------------------- */
 
 struct talk {
     int to_child[2], to_parent[2];
@@ -383,6 +470,8 @@ static enum verdict if_newer_holds_between_processes(struct trial *t)
 
 const struct test_case raw_process_cases[] = {
     {"a_kill_loses_nothing", a_kill_loses_nothing},
+    {"a_kill_loses_no_batch", a_kill_loses_no_batch},
+    {"a_kill_brings_nothing_back", a_kill_brings_nothing_back},
     {"less_than_power_survives_a_kill", less_than_power_survives_a_kill},
     {"a_later_process_finds_it", a_later_process_finds_it},
     {"a_process_may_end_with_it_open", a_process_may_end_with_it_open},

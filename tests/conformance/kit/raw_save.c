@@ -66,8 +66,7 @@ static enum verdict a_save_replaces(struct trial *t)
     return PASS;
 }
 
-/* ---- IF_NEWER
- * ------------------------------------------------------------------------------ */
+/* ---- IF_NEWER --------------------------------------------------------------------- */
 
 static enum verdict if_newer(struct trial *t, struct raw_store *s, uint64_t stored,
                              uint64_t comes)
@@ -145,8 +144,7 @@ static enum verdict sequences_are_64_bits_wide(struct trial *t)
     return PASS;
 }
 
-/* ---- flags and arguments
- * ---------------------------------------------------------------------- */
+/* ---- flags and arguments ---------------------------------------------------------- */
 
 static enum verdict unknown_record_flags_are_refused(struct trial *t)
 {
@@ -221,8 +219,7 @@ static enum verdict metadata_is_kept(struct trial *t)
     return PASS;
 }
 
-/* ---- removing
- * ------------------------------------------------------------------------------- */
+/* ---- removing --------------------------------------------------------------------- */
 
 static enum verdict removed_is_gone(struct trial *t)
 {
@@ -267,9 +264,7 @@ static enum verdict removing_nothing_is_no_failure(struct trial *t)
     return PASS;
 }
 
-/* ---- ids
- * -------------------------------------------------------------------------------------
- */
+/* ---- ids -------------------------------------------------------------------------- */
 
 enum {
     ID_MAX = 1024,

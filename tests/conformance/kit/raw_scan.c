@@ -156,8 +156,7 @@ static enum verdict removed_streams_are_not_scanned(struct trial *t)
     return PASS;
 }
 
-/* ---- meanwhile
- * --------------------------------------------------------------------------- */
+/* ---- meanwhile -------------------------------------------------------------------- */
 
 struct busy {
     struct trial *t;

@@ -143,8 +143,7 @@ static enum verdict if_newer_is_one_decision(struct trial *t)
     return PASS;
 }
 
-/* ---- one by one
- * ---------------------------------------------------------------------------- */
+/* ---- one by one ------------------------------------------------------------------- */
 
 struct turn {
     struct trial *t;
@@ -186,8 +185,7 @@ static enum verdict threads_take_turns(struct trial *t)
     return PASS;
 }
 
-/* ---- side by side
- * ----------------------------------------------------------------------------- */
+/* ---- side by side ----------------------------------------------------------------- */
 
 static void *work_alone(void *arg)
 {

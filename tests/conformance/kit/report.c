@@ -74,7 +74,7 @@ static size_t printable(const unsigned char *text)
     return len;
 }
 
-/* ---- people ---------------------------------------------------------------------- */
+/* ---- people ----------------------------------------------------------------------- */
 
 static void put_human(FILE *out, const char *name, const struct kit_result *result)
 {
@@ -92,7 +92,7 @@ static void put_human(FILE *out, const char *name, const struct kit_result *resu
     (void)fflush(out);
 }
 
-/* ---- TAP --------------------------------------------------------------------------- */
+/* ---- TAP -------------------------------------------------------------------------- */
 
 /* A description may not hold '#', which would begin a directive. */
 static void put_tap_text(FILE *out, const char *text)
@@ -152,8 +152,7 @@ static void put_tap(struct kit_report *report, const char *name,
     (void)fflush(report->out);
 }
 
-/* ---- JUnit --------------------------------------------------------------------------
- */
+/* ---- JUnit ------------------------------------------------------------------------ */
 
 static void put_xml(FILE *out, const char *text)
 {
@@ -219,8 +218,7 @@ static void close_junit(struct kit_report *report)
     free(report->text);
 }
 
-/* ---- all of them ---------------------------------------------------------------------
- */
+/* ---- all of them ------------------------------------------------------------------ */
 
 void kit_report_add(struct kit_report *report, const struct kit_case *c,
                     const struct kit_result *result)

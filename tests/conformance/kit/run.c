@@ -53,8 +53,7 @@ static bool make_root(char *root, size_t room)
     return mkdtemp(root) != NULL;
 }
 
-/* ---- starting ------------------------------------------------------------------------
- */
+/* ---- starting --------------------------------------------------------------------- */
 
 static _Noreturn void become_case(const struct runner *r, struct job *job)
 {
@@ -105,8 +104,7 @@ static void start(struct runner *r, struct job *job)
     r->running++;
 }
 
-/* ---- ending ---------------------------------------------------------------------------
- */
+/* ---- ending ----------------------------------------------------------------------- */
 
 /* The end of what was printed. */
 static char *read_output(int fd)
@@ -172,8 +170,7 @@ static void reap(struct runner *r)
                 finish(r, &r->jobs[i], status);
 }
 
-/* ---- watching
- * -------------------------------------------------------------------------- */
+/* ---- watching --------------------------------------------------------------------- */
 
 static double watch_deadlines(struct runner *r)
 {

@@ -177,8 +177,7 @@ void raw_drop(struct raw_sink *k)
     forget(k);
 }
 
-/* ---- what is there
- * ----------------------------------------------------------------------- */
+/* ---- what is there ---------------------------------------------------------------- */
 
 static enum verdict meta_is(struct trial *t, const struct raw_sink *k,
                             struct raw_record want)

@@ -72,15 +72,14 @@ static bool broken(const char *name)
     return strcmp(rule, name) == 0;
 }
 
-/* ---- the mutants' memories
- * -------------------------------------------------------------- */
+/* ---- the mutants' memories -------------------------------------------------------- */
 
 static struct {
     char first_dir[PATH_ROOM - 100], last_dir[PATH_ROOM - 100];
     const void *kept_blob;
     size_t kept_len;
     struct node *last_lent, *pending, *cached;
-    char removed[64][1100];
+    char removed[64][1100], late_removal[PATH_ROOM];
     unsigned removals, lent, open;
     atomic_uint inside;
     pthread_mutex_t lock;
@@ -104,8 +103,7 @@ static int system_failed(const char *path, struct mako_error *err)
     return mako_fail(err, status, "%s: %s", path, strerror(error));
 }
 
-/* ---- files
- * -------------------------------------------------------------------------------- */
+/* ---- files ------------------------------------------------------------------------ */
 
 static uint64_t hash_of(struct mako_str stream, uint64_t hash)
 {
@@ -255,8 +253,7 @@ static int write_node(const struct mutant *store, const struct node *node,
     return MAKO_OK;
 }
 
-/* ---- saving
- * ---------------------------------------------------------------------------------- */
+/* ---- saving ----------------------------------------------------------------------- */
 
 static bool is_later(uint64_t stored, uint64_t comes)
 {
@@ -367,6 +364,14 @@ static bool overlaps(void)
     return others;
 }
 
+/* but: the file that is written next. */
+static void remove_late(const char *but)
+{
+    if (memory.late_removal[0] && strcmp(memory.late_removal, but) != 0)
+        (void)unlink(memory.late_removal);
+    memory.late_removal[0] = '\0';
+}
+
 static int mutant_save(void *data, const struct mako_record *record,
                        struct mako_error *err)
 {
@@ -380,6 +385,12 @@ static int mutant_save(void *data, const struct mako_record *record,
         return mako_fail(err, MAKO_E_IO, "two calls at once");
     if (broken("saves_are_lost"))
         return MAKO_OK;
+    if (broken("removals_are_late")) {
+        char path[PATH_ROOM];
+
+        path_of(store, record->stream, path);
+        remove_late(path);
+    }
     node = node_of(record);
     if (broken("acknowledges_early")) {
         write_pending(store);
@@ -396,8 +407,7 @@ static int mutant_save(void *data, const struct mako_record *record,
     return status;
 }
 
-/* ---- loading
- * ------------------------------------------------------------------------------------ */
+/* ---- loading ---------------------------------------------------------------------- */
 
 static void node_release(void *cookie)
 {
@@ -438,16 +448,32 @@ static int lend_node(const struct mutant *store, struct node *node,
     return MAKO_OK;
 }
 
+/* Of some lengths it finds out late how long the blob really is, which is legal. */
+static void *ask_for_room(struct mako_sink *sink, const struct mako_meta *meta,
+                          size_t len, void **earlier)
+{
+    *earlier = NULL;
+    if (len % 5 == 0 && !broken("declined_is_ok")) {
+        *earlier = sink->accept(sink, meta, len + 3);
+        if (!*earlier)
+            return NULL;
+    }
+    return sink->accept(sink, meta, len);
+}
+
 static int copy_node(struct node *node, struct mako_sink *sink,
                      const struct mako_meta *meta)
 {
     size_t len = node->head.blob_len;
-    unsigned char *room = sink->accept(sink, meta, len);
+    void *earlier;
+    unsigned char *room = ask_for_room(sink, meta, len, &earlier);
 
     if (room) {
         memcpy(room, node->blob, len);
         if (broken("writes_beyond_the_room") && len % 16 != 0)
             room[len] = 'x';
+        if (earlier && broken("writes_to_earlier_room"))
+            memcpy(earlier, node->blob, len);
     }
     free(node);
     return room || broken("declined_is_ok") ? MAKO_OK : MAKO_REFUSED;
@@ -525,6 +551,8 @@ static int mutant_load(void *data, struct mako_str stream, struct mako_sink *sin
     if (overlaps())
         return mako_fail(err, MAKO_E_IO, "two calls at once");
     path_of(store, stream, path);
+    if (strcmp(memory.late_removal, path) == 0)
+        return MAKO_NOT_FOUND;
     node = is_cached(stream) ? copy_of(memory.cached) : read_node(path);
     if (!node && errno == 0)
         return broken("nothing_is_a_failure")
@@ -537,9 +565,7 @@ static int mutant_load(void *data, struct mako_str stream, struct mako_sink *sin
     return hand_over(store, node, sink, err);
 }
 
-/* ---- removing
- * -------------------------------------------------------------------------------------
- */
+/* ---- removing --------------------------------------------------------------------- */
 
 static int mutant_remove(void *data, struct mako_str stream, struct mako_error *err)
 {
@@ -557,6 +583,11 @@ static int mutant_remove(void *data, struct mako_str stream, struct mako_error *
         return MAKO_OK;
     if (broken("removed_is_scanned") && memory.removals < 64)
         (void)snprintf(memory.removed[memory.removals++], 1100, "%s", stream.ptr);
+    if (broken("removals_are_late")) {
+        remove_late("");
+        (void)snprintf(memory.late_removal, sizeof memory.late_removal, "%s", path);
+        return MAKO_OK;
+    }
     fd = lock_dir(store);
     if (fd < 0)
         return system_failed(store->dir, err);
@@ -570,8 +601,7 @@ static int mutant_remove(void *data, struct mako_str stream, struct mako_error *
     return gone == 0 ? MAKO_OK : system_failed(path, err);
 }
 
-/* ---- the whole store
- * ---------------------------------------------------------------------------------- */
+/* ---- the whole store -------------------------------------------------------------- */
 
 /* Call each on every file that holds a record, until it says stop. */
 static int each_file(const struct mutant *store,
@@ -653,13 +683,17 @@ static int mutant_save_many(void *data, const struct mako_record *records, size_
 {
     struct mako_error first = {""};
 
+    write_pending(data);
     for (size_t i = 0; i < count; i++) {
         size_t at = broken("batches_run_backwards") ? count - 1 - i : i;
 
         err->text[0] = '\0';
         if (broken("batches_end_early") && i > 0 && i == count - 1)
             statuses[at] = MAKO_OK;
-        else
+        else if (broken("batches_acknowledge_early") && i == count - 1) {
+            memory.pending = node_of(&records[at]);
+            statuses[at] = MAKO_OK;
+        } else
             statuses[at] = mutant_save(data, &records[at], err);
         if (broken("batches_fail_as_one") && statuses[at] < 0)
             return statuses[at];
@@ -728,8 +762,7 @@ static int mutant_compact(void *data, struct mako_progress *progress,
     return each_file(data, compact_file, &c, err);
 }
 
-/* ---- opening and closing
- * --------------------------------------------------------------------------------- */
+/* ---- opening and closing ---------------------------------------------------------- */
 
 static void *sleep_for_ever(void *arg)
 {
@@ -930,6 +963,7 @@ static void mutant_close(void *data)
     struct mutant *store = data;
 
     write_pending(store);
+    remove_late("");
     if (store->durability >> 8)
         (void)close((int)(store->durability >> 8));
     free(memory.cached);
@@ -939,9 +973,7 @@ static void mutant_close(void *data)
         free(store);
 }
 
-/* ---- the descriptor
- * --------------------------------------------------------------------------------------
- */
+/* ---- the descriptor --------------------------------------------------------------- */
 
 static struct mako_store_plugin plugin = {
     MAKO_STORE_PLUGIN_HEAD,
