@@ -2,8 +2,6 @@
  * nothing that knows what is stored. */
 #include "env.h"
 
-#include "record.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -30,9 +28,8 @@ struct env {
     size_t max_size;
     MDB_env *mdb;
     MDB_dbi dbi;
-    pthread_rwlock_t
-        map_lock; /* reading: a transaction is open; writing: the map moves */
-    int lost;     /* the map could not be put back; under map_lock */
+    pthread_rwlock_t map_lock; /* to read: a transaction is open; to write: it moves */
+    int lost;                  /* why there is no map any more; under map_lock */
 };
 
 /* ---- failures --------------------------------------------------------------------- */
@@ -77,6 +74,7 @@ static int env_fail(const struct env *env, int code, struct mako_error *err)
 
 /* ---- the map's size --------------------------------------------------------------- */
 
+/* Of max_size. */
 enum limit {
     KEEPS_TO,
     MAY_PASS
@@ -282,9 +280,8 @@ static int flush_names(int fd)
     if (fsync(fd) != 0)
         return errno;
     above = openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (above < 0)
-        return errno == EACCES ? 0
-                               : errno; /* then we did not make the directory, either */
+    if (above < 0) /* not even readable: then it is not we who made the directory */
+        return errno == EACCES ? 0 : errno;
     if (fsync(above) != 0)
         error = errno;
     (void)close(above);

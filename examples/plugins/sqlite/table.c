@@ -3,6 +3,7 @@
 
 #include "family.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,15 +73,22 @@ static int status_of(int code)
 }
 
 /* Of files, SQLite only says that it failed; the system says why. */
+static int file_fail(const struct table *table, int error, struct mako_error *err)
+{
+    int status = error == ENOSPC || error == EDQUOT ? MAKO_E_NO_SPACE : MAKO_E_IO;
+
+    return mako_fail(err, status, "%s: %s: %s", table->file, sqlite3_errmsg(table->db),
+                     strerror(error));
+}
+
 static int fail(const struct table *table, struct mako_error *err)
 {
     int code = sqlite3_errcode(table->db), error = sqlite3_system_errno(table->db);
-    const char *text = sqlite3_errmsg(table->db);
 
     if ((code == SQLITE_CANTOPEN || code == SQLITE_IOERR) && error != 0)
-        return mako_fail(err, MAKO_E_IO, "%s: %s: %s", table->file, text,
-                         strerror(error));
-    return mako_fail(err, status_of(code), "%s: %s", table->file, text);
+        return file_fail(table, error, err);
+    return mako_fail(err, status_of(code), "%s: %s", table->file,
+                     sqlite3_errmsg(table->db));
 }
 
 static int check_writable(const struct table *table, struct mako_error *err)
