@@ -139,8 +139,7 @@ static int check_record(const struct mako_record *record, struct mako_error *err
     return MAKO_OK;
 }
 
-/* The stored sequence cannot change between the look and the save: one writer at a time.
- */
+/* The stored sequence cannot change between look and save: there is one writer. */
 static int save_one(MDB_txn *txn, MDB_dbi dbi, const struct mako_record *record,
                     int *status)
 {

@@ -27,8 +27,7 @@ static void add_handlers(void)
     handlers_error = pthread_atfork(before_fork, after_fork, after_fork);
 }
 
-/* The lock is held.  Where the parent has the file open, its member comes to the child.
- */
+/* The lock is held.  What the parent has open is in the child's list as well. */
 static bool is_inherited(const struct family_member *member)
 {
     const struct family_member *other;

@@ -21,8 +21,7 @@ struct family_member {
     pid_t pid;
 };
 
-/* Before SQLite sees the file.  One that is not there is not listed: it cannot be open.
- */
+/* Before SQLite sees the file.  One that is not there cannot be open. */
 int family_join(const char *file, struct family_member *member, struct mako_error *err);
 
 /* Fine also for one that did not join. */

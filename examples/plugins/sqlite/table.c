@@ -52,8 +52,7 @@ static const char *const sql[STATEMENTS] = {
 
 /* ---- failures --------------------------------------------------------------------- */
 
-/* A database that is corrupt is IO and not MAKO_DAMAGED: saving again does not mend it.
- */
+/* A corrupt database is IO and not MAKO_DAMAGED: saving again does not mend it. */
 static int status_of(int code)
 {
     switch (code) {

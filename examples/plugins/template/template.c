@@ -1,10 +1,10 @@
-/* template - the smallest store plugin that is whole: a tree in memory, one node a
- * stream.
+/* template - the smallest store plugin that is whole: a tree, one node a stream.
  *
  * Copy it, rename it, and put your backend where the tree is.  The five functions are all
  * that is needed; the core reads the configuration, takes the locks that .threads asks
- * for, checks names and sizes, and judges what is found.  A plugin keeps bytes by name.
- */
+ * for, checks names and sizes, and judges what is found.  A plugin keeps bytes by
+ * name. */
+#define _GNU_SOURCE 1 /* tdestroy */
 #include <mako/store_plugin.h>
 
 #include <search.h>
