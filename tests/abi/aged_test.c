@@ -197,7 +197,7 @@ static void batches(void *arg, const char *name, uint64_t value)
 }
 
 /* Everything that the first version had arrives where it belongs.  A core that knows less
- * of it (see lesser) says so. */
+ * of it (see core-of) says so. */
 Test(whole, what_is_there)
 {
     mako_store *store = open_plugin(WHOLE_PLUGIN);
@@ -206,20 +206,20 @@ Test(whole, what_is_there)
     struct mako_error err = {{0}};
     int statuses[2], entries = 0;
     uint64_t seen = 0;
-    bool lesser = strstr(mako_version(), "lesser") != NULL;
-    int want = lesser ? MAKO_E_UNSUPPORTED : MAKO_OK;
+    bool before = strstr(mako_version(), "before") != NULL;
+    int want = before ? MAKO_E_UNSUPPORTED : MAKO_OK;
 
     cr_expect(save(store, streams[0], 5, "five", &err) == MAKO_OK, "%s", err.text);
     cr_expect(save(store, streams[1], 6, "six", &err) == MAKO_OK, "%s", err.text);
     cr_expect(mako_store_scan(store, "a", count_entry, &entries, &err) == want);
-    cr_expect(entries == !lesser);
+    cr_expect(entries == !before);
     cr_expect(mako_store_load_many(store, streams, NULL, 2, snapshots, NULL, statuses,
                                    &err) == MAKO_OK);
     has_state(snapshots[0], 5, "five");
     has_state(snapshots[1], 6, "six");
     cr_expect(mako_store_compact(store, NULL, NULL, &err) == want);
     cr_expect(mako_store_stats(store, batches, &seen, &err) == MAKO_OK);
-    cr_expect(seen == !lesser);
+    cr_expect(seen == !before);
     mako_store_unref(store);
 }
 
