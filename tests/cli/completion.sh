@@ -119,6 +119,10 @@ for option in plugin format output level filter list timeout jobs in-process; do
 done
 offers "mako-conformance --format " mako-conformance
 is "$(said)" "human junit tap "
+offers "mako-conformance -f t" mako-conformance
+is "$(said)" "tap "
+offers "mako-conformance --timeout " mako-conformance
+is "$(said)" " "
 offers "mako-conformance --level " mako-conformance
 is "$(said)" "core raw "
 offers "mako-conformance --jobs 2 --plugin x sto" mako-conformance
