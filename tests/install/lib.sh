@@ -52,16 +52,15 @@ JSON
 
 # round_trip PROGRAM: the command-line program on a store of its own: all that is saved is
 # there, whole, and gone once it is removed.
-round_trip() (
-    set -e
-    printf 'a state' >state
-    "$1" -c conf.json save order/7 --sequence 7 --schema 2 state
-    [ "$("$1" -c conf.json load order/7 --schema 2)" = 'a state' ]
-    "$1" -c conf.json ls | grep -q 'order/7'
-    "$1" -c conf.json verify
-    "$1" -c conf.json rm order/7
-    ! "$1" -c conf.json load order/7 --schema 2
-)
+round_trip() {
+    printf 'a state' >state &&
+        "$1" -c conf.json save order/7 --sequence 7 --schema 2 state &&
+        [ "$("$1" -c conf.json load order/7 --schema 2)" = 'a state' ] &&
+        "$1" -c conf.json ls | grep -q 'order/7' &&
+        "$1" -c conf.json verify &&
+        "$1" -c conf.json rm order/7 &&
+        ! "$1" -c conf.json load order/7 --schema 2
+}
 
 # The sum of a project's own tests: ctest's lines, one check each.
 count_ctest() { # PROJECT OUTPUT
