@@ -9,6 +9,9 @@ function(mako_add_store_plugin name)
   include(GNUInstallDirs)
   set(target mako-store-${name})
   set(map ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/plugin.map)
+  if(NOT MAKO_PLUGIN_SUBDIR) # not the scope in which the package was found
+    set(MAKO_PLUGIN_SUBDIR mako-snapshot)
+  endif()
   add_library(${target} MODULE ${ARGN})
   set_target_properties(${target} PROPERTIES PREFIX "" POSITION_INDEPENDENT_CODE ON
     C_VISIBILITY_PRESET hidden CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON
