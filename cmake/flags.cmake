@@ -14,7 +14,9 @@ elseif(CMAKE_C_COMPILER_ID MATCHES "Clang")
     -Wnewline-eof)
 endif()
 target_compile_options(mako_flags INTERFACE ${warnings}
-  $<$<BOOL:${MAKO_WERROR}>:-Werror> -fno-common)
+  $<$<BOOL:${MAKO_WERROR}>:-Werror> -fno-common
+  # Where the sources were built is nobody's business, and makes builds differ.
+  -fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=)
 target_compile_definitions(mako_flags INTERFACE _GNU_SOURCE)
 
 if(MAKO_HARDEN AND NOT MAKO_SANITIZE)

@@ -45,7 +45,7 @@ int mako_refuse(const mako_store *store, struct mako_error *err, int status,
 
     if (!err)
         return status;
-    used = mako_error_add(err, 0, store->prefix, strlen(store->prefix));
+    used = store ? mako_error_add(err, 0, store->prefix, strlen(store->prefix)) : 0;
     va_start(args, format);
     (void)vsnprintf(err->text + used, sizeof err->text - used, format, args);
     va_end(args);
@@ -272,22 +272,23 @@ int mako_check_stream(const mako_store *store, const char *stream, struct mako_s
     return MAKO_OK;
 }
 
-int mako_take_struct(const mako_store *store, void *ours, size_t size, const void *theirs,
-                     const char *name, struct mako_error *err)
+int mako_take_struct(const mako_store *store, void *ours, size_t size, size_t first,
+                     const void *theirs, const char *name, struct mako_error *err)
 {
     uint32_t given = 0;
 
     if (theirs)
         memcpy(&given, theirs, sizeof given);
-    if (!theirs || given < size)
+    if (!theirs || given < first)
         return mako_refuse(store, err, MAKO_E_INVALID,
                            "struct %s: struct_size is %u, must be sizeof, at least %zu",
-                           name, (unsigned)given, size);
+                           name, (unsigned)given, first);
     for (size_t i = size; i < given; i++)
         if (((const unsigned char *)theirs)[i] != 0)
             return mako_refuse(store, err, MAKO_E_UNSUPPORTED,
                                "struct %s: a member that this library does not know",
                                name);
-    memcpy(ours, theirs, size);
+    memset(ours, 0, size);
+    memcpy(ours, theirs, given < size ? given : size);
     return MAKO_OK;
 }

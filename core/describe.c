@@ -208,7 +208,6 @@ int mako_config_describe(const struct mako_source *source,
                          void (*line)(void *arg, const char *key, const char *value),
                          void *arg, struct mako_error *err)
 {
-    static const mako_store nobody = {.prefix = ""};
     const struct out out = {.line = line, .arg = arg, .prefix = ""};
     struct mako_config *file = NULL;
     struct mako_source src;
@@ -217,7 +216,8 @@ int mako_config_describe(const struct mako_source *source,
 
     if (!err)
         err = &scratch;
-    status = mako_take_struct(&nobody, &src, sizeof src, source, "mako_source", err);
+    status = mako_take_struct(NULL, &src, sizeof src, MAKO_SOURCE_FIRST, source,
+                              "mako_source", err);
     if (status == MAKO_OK)
         status = mako_config_read(&src, &file, err);
     if (status == MAKO_OK)

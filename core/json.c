@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "store.h"
 
 #define ENCODING (JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY)
 
@@ -22,17 +23,16 @@ static char *dump(const json_t *state)
 int mako_json_save(mako_store *store, const char *stream, const struct mako_save *save,
                    const json_t *state, struct mako_error *err)
 {
-    struct mako_save with = {0};
+    struct mako_save with;
     char *text;
-    int status;
+    int status = mako_take_struct(store, &with, sizeof with, MAKO_SAVE_FIRST, save,
+                                  "mako_save", err);
 
-    if (save->struct_size < sizeof with)
-        return no_json(err, MAKO_E_INVALID,
-                       "struct mako_save: struct_size must be sizeof");
+    if (status != MAKO_OK)
+        return status;
     text = dump(state);
     if (!text)
         return no_json(err, MAKO_E_INVALID, "cannot be encoded as JSON");
-    memcpy(&with, save, sizeof with);
     with.struct_size = sizeof with;
     with.state = text;
     with.state_len = strlen(text);

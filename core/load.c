@@ -359,7 +359,7 @@ static int prepare(struct loading *l, mako_store *store, const char *stream,
     start(l, store);
     status = mako_check_stream(store, stream, &l->stream, err);
     if (status == MAKO_OK)
-        status = mako_take_struct(store, &l->expect, sizeof l->expect,
+        status = mako_take_struct(store, &l->expect, sizeof l->expect, MAKO_EXPECT_FIRST,
                                   expect ? expect : &anything, "mako_expect", err);
     if (status != MAKO_OK)
         return status;

@@ -224,26 +224,28 @@ static int check_promises(const struct mako_store_plugin *ops, struct mako_error
     return MAKO_OK;
 }
 
-/* The rows may be longer than ours: a newer header's.  Copied with their own stride;
- * what they say is checked by options.c. */
+/* The rows may be longer than ours, a newer header's, or shorter: an older one's, but not
+ * than the first had.  Copied with their own stride; what they say is checked by
+ * options.c. */
 static int copy_options(struct mako_plugin *plugin, struct mako_error *err)
 {
     const char *rows = (const char *)plugin->ops.options;
-    size_t stride = plugin->ops.option_size, count = 0;
+    const size_t first = MAKO_FIRST_SIZE(mako_option, max);
+    size_t stride = plugin->ops.option_size, ours = sizeof *plugin->options, count = 0;
 
     if (!rows)
         return MAKO_OK;
-    if (stride < sizeof(struct mako_option) || stride % sizeof(void *) != 0)
+    if (stride < first || stride % sizeof(void *) != 0)
         return mako_fail(err, MAKO_E_PLUGIN,
                          "option rows of %zu bytes, must be a multiple of %zu and at "
                          "least %zu",
-                         stride, sizeof(void *), sizeof(struct mako_option));
+                         stride, sizeof(void *), first);
     plugin->options = calloc(OPTIONS_MAX + 1, sizeof *plugin->options);
     if (!plugin->options)
         return mako_fail(err, MAKO_E_NOMEM, "no memory");
     for (; count <= OPTIONS_MAX; count++) {
         memcpy(&plugin->options[count], rows + count * stride,
-               sizeof plugin->options[count]);
+               stride < ours ? stride : ours);
         if (!plugin->options[count].name)
             break;
     }

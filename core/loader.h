@@ -8,6 +8,10 @@
 #include <mako/snapshot.h>
 #include <mako/store_plugin.h>
 
+/* How long a struct was in the first version, whose last member that was. */
+#define MAKO_FIRST_SIZE(type, last) \
+    (offsetof(struct type, last) + sizeof(((struct type *)NULL)->last))
+
 /* A plugin that passed every check. */
 struct mako_plugin {
     struct mako_store_plugin ops; /* copied; members beyond the plugin's size are zero */

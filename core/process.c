@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "store.h"
 
 struct mako_bytes {
     char *data;
@@ -208,11 +209,6 @@ static int check_aggregate(const struct mako_aggregate *a, const char *stream,
 {
     if (!stream || !*stream)
         return mako_fail(err, MAKO_E_INVALID, "process: an empty stream id");
-    if (a->struct_size < sizeof *a)
-        return mako_fail(err, MAKO_E_INVALID,
-                         "struct mako_aggregate: struct_size is %u, must be sizeof, at "
-                         "least %zu",
-                         (unsigned)a->struct_size, sizeof *a);
     if (a->flags)
         return mako_fail(err, MAKO_E_UNSUPPORTED,
                          "struct mako_aggregate: unknown flags 0x%x", (unsigned)a->flags);
@@ -274,14 +270,13 @@ static int load_snapshot(mako_process *p, struct mako_error *err)
     return status;
 }
 
-static int fill(mako_process *p, mako_store *store,
-                const struct mako_aggregate *aggregate, const char *stream, void *app,
+/* With the aggregate in place already. */
+static int fill(mako_process *p, mako_store *store, const char *stream, void *app,
                 struct mako_error *err)
 {
     struct mako_info info = {.struct_size = sizeof info};
     int status;
 
-    p->aggregate = *aggregate;
     p->app = app;
     p->stream = strdup(stream);
     if (!p->stream)
@@ -314,19 +309,24 @@ int mako_process_open(mako_store *store, const struct mako_aggregate *aggregate,
                       const char *stream, void *app, mako_process **process,
                       struct mako_error *err)
 {
+    struct mako_aggregate known;
     struct mako_error scratch;
     mako_process *p;
     int status;
 
     if (!err)
         err = &scratch;
-    status = check_aggregate(aggregate, stream, err);
+    status = mako_take_struct(NULL, &known, sizeof known, MAKO_AGGREGATE_FIRST, aggregate,
+                              "mako_aggregate", err);
+    if (status == MAKO_OK)
+        status = check_aggregate(&known, stream, err);
     if (status != MAKO_OK)
         return status;
     p = calloc(1, sizeof *p);
     if (!p)
         return mako_fail(err, MAKO_E_NOMEM, "process: no memory");
-    status = fill(p, store, aggregate, stream, app, err);
+    p->aggregate = known;
+    status = fill(p, store, stream, app, err);
     if (status != MAKO_OK) {
         mako_process_close(p);
         return status;

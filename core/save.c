@@ -139,7 +139,8 @@ static int prepare(const mako_store *store, const char *stream,
 
     *heap = NULL;
     if (status == MAKO_OK)
-        status = mako_take_struct(store, &save, sizeof save, given, "mako_save", err);
+        status = mako_take_struct(store, &save, sizeof save, MAKO_SAVE_FIRST, given,
+                                  "mako_save", err);
     if (status == MAKO_OK)
         status = check_save(store, id, &save, err);
     if (status != MAKO_OK)

@@ -247,7 +247,6 @@ static int open_plugin(struct mako_plugin *plugin, struct mako_store_config *con
 int mako_store_open_source(const struct mako_source *source, mako_store **store,
                            struct mako_error *err)
 {
-    static const mako_store nobody = {.prefix = ""};
     struct mako_error scratch;
     struct mako_source src;
     struct mako_config *config;
@@ -258,7 +257,8 @@ int mako_store_open_source(const struct mako_source *source, mako_store **store,
     if (!err)
         err = &scratch;
     mako_watch_forks();
-    status = mako_take_struct(&nobody, &src, sizeof src, source, "mako_source", err);
+    status = mako_take_struct(NULL, &src, sizeof src, MAKO_SOURCE_FIRST, source,
+                              "mako_source", err);
     if (status != MAKO_OK)
         return status;
     if (src.flags & ~MAKO_SOURCE_READ_ONLY)

@@ -105,10 +105,15 @@ MAKO_CHECKED int mako_check_writable(const mako_store *store, struct mako_error 
 MAKO_CHECKED int mako_check_stream(const mako_store *store, const char *stream,
                                    struct mako_str *out, struct mako_error *err);
 
-/* Copy a struct of the application's, which may be of a newer header: what we do not
- * know of must be zero. */
+/* Programs built with the first version still come. */
+#define MAKO_SAVE_FIRST      MAKO_FIRST_SIZE(mako_save, state_len)
+#define MAKO_EXPECT_FIRST    MAKO_FIRST_SIZE(mako_expect, kind)
+#define MAKO_SOURCE_FIRST    MAKO_FIRST_SIZE(mako_source, overrides)
+#define MAKO_AGGREGATE_FIRST MAKO_FIRST_SIZE(mako_aggregate, read)
+/* Copy a struct of the application's, which may be of an older header, but not than the
+ * first, or of a newer one: what we do not know of must be zero.  store may be NULL. */
 MAKO_CHECKED int mako_take_struct(const mako_store *store, void *ours, size_t size,
-                                  const void *theirs, const char *name,
+                                  size_t first, const void *theirs, const char *name,
                                   struct mako_error *err);
 
 /* The stored metadata, inside a call: MAKO_OK, NOT_FOUND, DAMAGED, FOREIGN (meta zero

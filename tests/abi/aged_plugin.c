@@ -1,6 +1,7 @@
-/* tests/abi/aged_plugin.c - one small store, built twice: against the headers of the
- * first version, with the required members alone (OLD), and as if against a later header
- * that has grown everywhere it may (FUTURE).  Both must work with today's core. */
+/* tests/abi/aged_plugin.c - one small store, built three times: against the headers of
+ * the first version, with the required members alone (OLD) and with all there were
+ * (WHOLE), and as if against a later header that has grown everywhere it may (FUTURE).
+ * All must work with today's core. */
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@ struct slot {
 };
 struct store {
     struct slot slots[STREAMS];
+    uint64_t batches;
 };
 
 /* ---- what a later header may look like ------------------------------------------ */
@@ -158,6 +160,67 @@ static int remove_slot(void *store, struct mako_str stream, struct mako_error *e
     return MAKO_OK;
 }
 
+/* ---- what was optional in the first version ------------------------------------------
+ */
+
+#ifdef WHOLE
+static int scan(void *store, struct mako_str prefix, struct mako_visitor *visitor,
+                struct mako_error *err)
+{
+    const struct store *s = store;
+
+    (void)err;
+    for (size_t i = 0; i < STREAMS; i++) {
+        const struct slot *slot = &s->slots[i];
+        struct mako_str stream = {slot->stream, slot->stream ? strlen(slot->stream) : 0};
+
+        if (stream.ptr && strncmp(stream.ptr, prefix.ptr, prefix.len) == 0 &&
+            visitor->entry(visitor, stream, &slot->meta, slot->len) != 0)
+            break;
+    }
+    return MAKO_OK;
+}
+
+static int save_many(void *store, const struct mako_record *records, size_t count,
+                     int *statuses, struct mako_error *err)
+{
+    struct store *s = store;
+
+    s->batches++;
+    for (size_t i = 0; i < count; i++)
+        statuses[i] = save(store, &records[i], err);
+    return MAKO_OK;
+}
+
+static int load_many(void *store, const struct mako_str *streams,
+                     struct mako_sink *const *sinks, size_t count, int *statuses,
+                     struct mako_error *err)
+{
+    struct store *s = store;
+
+    s->batches++;
+    for (size_t i = 0; i < count; i++)
+        statuses[i] = load(store, streams[i], sinks[i], err);
+    return MAKO_OK;
+}
+
+static int stats(void *store, struct mako_counters *counters, struct mako_error *err)
+{
+    const struct store *s = store;
+
+    (void)err;
+    counters->add(counters, "batches", s->batches);
+    return MAKO_OK;
+}
+
+static int compact(void *store, struct mako_progress *progress, struct mako_error *err)
+{
+    (void)store, (void)err;
+    (void)progress->step(progress, 1, 1);
+    return MAKO_OK;
+}
+#endif
+
 /* ---- the descriptor ---------------------------------------------------------------- */
 
 #define REQUIRED                                                                  \
@@ -178,6 +241,12 @@ static const struct later_plugin descriptor = {
     .more = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX},
 };
 MAKO_EXPORT_STORE_PLUGIN(descriptor.plugin)
+#elif defined(WHOLE)
+#define FEATURES 0
+static const struct mako_store_plugin descriptor = {
+    MAKO_STORE_PLUGIN_HEAD, REQUIRED,       .scan = scan,      .save_many = save_many,
+    .load_many = load_many, .stats = stats, .compact = compact};
+MAKO_EXPORT_STORE_PLUGIN(descriptor)
 #else
 #define FEATURES 0
 static const struct mako_store_plugin descriptor = {

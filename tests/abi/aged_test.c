@@ -1,6 +1,6 @@
-/* tests/abi/aged_test.c - plugins of another time with today's core: one that knows the
- * required members alone, and one whose header has grown.  What they lack is emulated, or
- * said to be missing. */
+/* tests/abi/aged_test.c - plugins of another time with today's core: of the first
+ * version, one with the required members alone and one with all there were; and one whose
+ * header has grown.  What they lack is emulated, or said to be missing. */
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +10,7 @@
 #define MANY 3
 
 TestSuite(old, .timeout = 60);
+TestSuite(whole, .timeout = 60);
 TestSuite(future, .timeout = 60);
 
 static mako_store *open_plugin(const char *path)
@@ -167,6 +168,59 @@ Test(future, many_at_once)
 Test(future, what_is_missing)
 {
     what_is_missing(FUTURE_PLUGIN, "future");
+}
+
+Test(whole, one_at_a_time)
+{
+    one_at_a_time(WHOLE_PLUGIN);
+}
+
+Test(whole, many_at_once)
+{
+    many_at_once(WHOLE_PLUGIN);
+}
+
+static bool count_entry(void *arg, struct mako_str stream, const struct mako_meta *meta,
+                        uint64_t size)
+{
+    int *count = arg;
+
+    (*count)++;
+    cr_expect(meta && meta->seq == 5 && size > 0 && strcmp(stream.ptr, "a/b") == 0);
+    return true;
+}
+
+static void batches(void *arg, const char *name, uint64_t value)
+{
+    if (strcmp(name, "plugin.batches") == 0)
+        *(uint64_t *)arg = value;
+}
+
+/* Everything that the first version had arrives where it belongs.  A core that knows less
+ * of it (see core-of) says so. */
+Test(whole, what_is_there)
+{
+    mako_store *store = open_plugin(WHOLE_PLUGIN);
+    mako_snapshot *snapshots[2] = {NULL, NULL};
+    static const char *const streams[2] = {"a/b", "b"};
+    struct mako_error err = {{0}};
+    int statuses[2], entries = 0;
+    uint64_t seen = 0;
+    bool before = strstr(mako_version(), "before") != NULL;
+    int want = before ? MAKO_E_UNSUPPORTED : MAKO_OK;
+
+    cr_expect(save(store, streams[0], 5, "five", &err) == MAKO_OK, "%s", err.text);
+    cr_expect(save(store, streams[1], 6, "six", &err) == MAKO_OK, "%s", err.text);
+    cr_expect(mako_store_scan(store, "a", count_entry, &entries, &err) == want);
+    cr_expect(entries == !before);
+    cr_expect(mako_store_load_many(store, streams, NULL, 2, snapshots, NULL, statuses,
+                                   &err) == MAKO_OK);
+    has_state(snapshots[0], 5, "five");
+    has_state(snapshots[1], 6, "six");
+    cr_expect(mako_store_compact(store, NULL, NULL, &err) == want);
+    cr_expect(mako_store_stats(store, batches, &seen, &err) == MAKO_OK);
+    cr_expect(seen == !before);
+    mako_store_unref(store);
 }
 
 struct look {
