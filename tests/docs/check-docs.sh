@@ -4,7 +4,7 @@
 set -uo pipefail
 export LC_ALL=C.UTF-8
 
-part=$1 source=$2 build=$3
+part=$1 source=$(cd "$2" && pwd) build=$(cd "$3" && pwd) tests=$source/tests/docs
 tool=$build/bin/mako-snapshot
 plugins=$build/lib/mako-snapshot
 schema=$source/conf/mako-snapshot.schema.json
@@ -157,8 +157,78 @@ links() {
     done < <(find "$source" \( -name build -o -name .git \) -prune -o -name '*.md' -print)
 }
 
+# declared WHAT HEADER...: the declarations of headers, or with "names" what they declare.
+declared() {
+    local what=$1 header
+    shift
+    for header in "$@"; do
+        awk -v what="$what" -f "$tests/headers.awk" "$header"
+    done
+}
+
+# Every function has a manual page; what a page declares is what the headers declare.
+manual() {
+    local page file name names text
+    declared text "$source"/core/include/mako/*.h | sort >declarations
+    for page in "$source"/docs/man/*.3.scd; do
+        file=${page##*/}
+        names=$(awk '/^# NAME/ {on = 1; next} on && / - / {sub(/ - .*/, ""); gsub(/,/, ""); print; exit}' "$page")
+        awk '/^# / {on = $0 == "# SYNOPSIS"} on && /^```/ {code = !code; next} on && code' \
+            "$page" >synopsis.h
+        declared text synopsis.h | sort >synopsis
+        must "what $file declares is in the headers" \
+            diff /dev/null <(comm -13 declarations synopsis)
+        # shellcheck disable=SC2086
+        printf '%s\n' $names >>named
+        # Each function of NAME is declared there, and each that is declared is in NAME.
+        same "functions of $file ('<' NAME, '>' SYNOPSIS)" \
+            "$(grep -Fx -f <(functions declarations) <<<"${names// /$'\n'}")" \
+            "$(functions synopsis)"
+        must "rendering $file" rendered "$page"
+    done
+    for page in "$source"/docs/man/*.[15].scd; do
+        must "rendering ${page##*/}" rendered "$page"
+    done
+    same "functions with a page ('<' headers, '>' pages)" "$(functions declarations)" \
+        "$(grep -Fx -f <(functions declarations) named)"
+    for name in $(functions declarations); do
+        file=$build/docs/$name.3
+        must "man $name" test -s "$file"
+        text=$(sed -n '1s/^\.so man3\///p' "$file")
+        must "man $name leads to a page" test -s "$build/docs/${text:-$name.3}"
+    done
+}
+
+# functions FILE: their names, of declarations one a line.
+functions() {
+    grep -vE '^(struct|union|enum) [a-z_]+ \{|^typedef' "$1" | grep -oE 'mako_[a-z_]+\(' |
+        tr -d '(' | grep -vx mako_store_plugin_entry
+    grep -oE 'mako_store_plugin_entry' "$1"
+}
+
+# rendered PAGE: scdoc takes it, and groff has nothing to say about what comes out.
+rendered() {
+    local said
+    scdoc <"$1" >page.roff || return
+    said=$(groff -ww -man -Tutf8 -z page.roff 2>&1)
+    echo "$said"
+    [ -z "$said" ]
+}
+
+# Doxygen has nothing to complain about, and a description of all that the headers declare.
+reference() {
+    sed 's|^OUTPUT_DIRECTORY .*|OUTPUT_DIRECTORY = .|' "$build/docs/Doxyfile" >Doxyfile
+    must "doxygen" doxygen Doxyfile
+    must "a page to begin with" test -s html/index.html
+    awk -f "$tests/reference.awk" xml/{struct,union}*.xml xml/*_8h.xml >described
+    same "described ('<' declared, '>' described)" \
+        "$(declared names "$source"/core/include/mako/*.h | sort -u)" \
+        "$(grep -E '^(mako|MAKO)_[A-Za-z_]+$' described | sort -u)"
+    must "everything has a description" diff /dev/null <(grep '^-' described)
+}
+
 case $part in
-options | keys | conf | readme | plugin | links) "$part" ;;
+options | keys | conf | readme | plugin | links | manual | reference) "$part" ;;
 *) wrong "no part '$part'" ;;
 esac
 echo "$checked checked, $bad wrong"
