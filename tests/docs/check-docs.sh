@@ -1,6 +1,6 @@
 #!/bin/bash
 # check-docs.sh PART SOURCE BUILD - whether the documentation agrees with the program.
-# PART is one of the functions below.  CC and CFLAGS say how to compile what the pages show.
+# PART is one of the functions below.  What the pages tell to do is tried by run-page.
 set -uo pipefail
 export LC_ALL=C.UTF-8
 
@@ -99,51 +99,47 @@ conf() {
     done
 }
 
-compile() { # OUT SOURCE ARG...
-    # CFLAGS is a list of words
-    # shellcheck disable=SC2086
-    "${CC:-cc}" -std=c11 -Wall -Wextra -Wpedantic -Werror ${CFLAGS:-} \
-        -I"$source/core/include" -o "$1" "$2" "${@:3}"
-}
-
-# What the README shows compiles, runs, and exists.
-readme() {
-    local page=$source/README.md word
-    block c "$page" >example.c
-    block json "$page" >mako.json
-    must "the configuration in README.md" "$tool" -c mako.json config
-    must "compiling the program in README.md" compile example example.c \
-        -L"$build/lib" -Wl,-rpath,"$build/lib" -lmako-snapshot
-    must "running it" ./example
-    checked=$((checked + 1))
-    [ "$(./example)" = "balance 10" ] || wrong "the program in README.md says: $(./example 2>&1)"
+# What the pages call the project's own commands exists.
+words() {
+    local word
     while read -r word; do
-        must "'./dev $word'" grep -qE "^  ([a-z]+, )?$word\b" <("$source/dev" help)
-    done < <(grep -ho '\./dev [a-z]\+' "$page" "$source"/CONTRIBUTING.md "$source"/docs/*.md |
-        cut -d' ' -f2 | sort -u)
+        must "'./dev $word'" grep -qE "^  ([a-z-]+, )?$word\b" <("$source/dev" help)
+    done < <(grep -ho '\./dev [a-z-]\+' "$source"/*.md "$source"/docs/*.md | cut -d' ' -f2 |
+        sort -u)
 }
 
-# The plugin of docs/writing-a-plugin.md builds as it says, and keeps a snapshot.
-plugin() {
-    local page=$source/docs/writing-a-plugin.md
-    block c "$page" >plugin.c
-    block json "$page" >mako.json
-    must "compiling the plugin" compile mako-store-sqlite.so plugin.c -shared -fPIC \
-        -fvisibility=hidden -Wl,-z,defs -lsqlite3
-    must "describing it" "$tool" describe ./mako-store-sqlite.so
-    must "its configuration" "$tool" -c mako.json config
-    printf 'first' >first
-    printf 'second' >second
-    must "saving" "$tool" -c mako.json save a/b --sequence 7 --schema 2 first
-    must "saving again" "$tool" -c mako.json save a/b --sequence 9 --schema 2 second
-    same "what was saved last ('<' wanted, '>' loaded)" "second" \
-        "$("$tool" -c mako.json load a/b --schema 2)"
-    "$tool" -c mako.json save a/b --sequence 8 --schema 2 first >late 2>&1
-    same "a late writer ('<' wanted, '>' loaded)" "second" \
-        "$("$tool" -c mako.json load a/b --schema 2)"
-    must "removing" "$tool" -c mako.json rm a/b
-    "$tool" -c mako.json load a/b --schema 2 >gone 2>&1
-    same "status of a load after it ('<' wanted, '>' seen)" 1 $?
+# refused NAME WORDS: run-page finds something wrong in the page on standard input, and says
+# WORDS; "-" instead: it finds nothing.
+refused() {
+    local told rc
+    checked=$((checked + 1))
+    sed "s/'''/\`\`\`/" >"$1.md"
+    told=$("$tests/run-page" "$1.md" "$work" "$prefix" "$libdir" 2>&1)
+    rc=$?
+    if [ "$2" = - ]; then
+        [ $rc -eq 0 ] || wrong "$1: $told"
+    elif [ $rc -eq 0 ] || ! grep -qF -- "$2" <<<"$told"; then
+        wrong "$1: status $rc, $told"
+    fi
+}
+
+# What makes the tests of the pages fail, and what does not.  Needs the installed tree.
+mechanism() {
+    local prefix=$build/docs-prefix libdir=$4
+    refused fine - <<<$'<!-- file: a -->\n\'\'\'\nx\n\'\'\'\n\'\'\'sh\ncat a; echo 12 y\n\'\'\'\n<!-- output -->\n\'\'\'\nx\n1... y\n\'\'\''
+    refused explained - <<<$'<!-- not run: it is a picture -->\n\'\'\'rust\nx\n\'\'\''
+    refused state - <<<$'\'\'\'sh\nmkdir d; cd d; x=1\n\'\'\'\n\'\'\'sh\n[ "${PWD##*/}$x" = d1 ]\n\'\'\''
+    refused command 'command.md:1: FAILED, status 3' <<<$'\'\'\'sh\n(exit 3)\ntrue\n\'\'\''
+    refused output 'print something else' <<<$'\'\'\'sh\necho a\n\'\'\'\n<!-- output -->\n\'\'\'\nb\n\'\'\''
+    refused longer 'print something else' <<<$'\'\'\'sh\necho a; echo b\n\'\'\'\n<!-- output -->\n\'\'\'\na\n\'\'\''
+    refused unmarked 'no comment explains' <<<$'\'\'\'\nx\n\'\'\''
+    refused language 'no comment explains' <<<$'\'\'\'rust\nx\n\'\'\''
+    refused reasonless 'no comment explains' <<<$'<!-- not run: -->\n\'\'\'rust\nx\n\'\'\''
+    refused hidden 'commands in a block of text' <<<$'\'\'\'text\nmako-snapshot ls\n\'\'\''
+    refused program 'FAILED' <<<$'\'\'\'c\nint main(void) { return x; }\n\'\'\''
+    refused refused 'unknown key' <<<$'\'\'\'json\n{"stores": {"a": {"plugin": "file", "optons": {}}}}\n\'\'\''
+    refused document 'FAILED' <<<$'\'\'\'json\n{"a": }\n\'\'\''
+    refused endless 'without an end' <<<$'\'\'\'sh\ntrue'
 }
 
 # Links between files lead somewhere.
@@ -228,7 +224,7 @@ reference() {
 }
 
 case $part in
-options | keys | conf | readme | plugin | links | manual | reference) "$part" ;;
+options | keys | conf | words | links | manual | reference | mechanism) "$part" "$@" ;;
 *) wrong "no part '$part'" ;;
 esac
 echo "$checked checked, $bad wrong"
