@@ -142,6 +142,42 @@ mechanism() {
     refused endless 'without an end' <<<$'\'\'\'sh\ntrue'
 }
 
+# sentences: what the library, the plugins and the tool can say to somebody, one a line.
+sentences() {
+    local calls='^(complain|warn|usage_error|mako_fail|name_streams)$'
+    {
+        awk -f "$tests/messages.awk" "$source"/core/*.c "$source"/plugins/*/*.c \
+            "$source/cli/events.c"
+        awk -v calls="$calls" -f "$tests/messages.awk" "$source"/cli/*.c
+    } | cut -f2 | sort -u
+}
+
+# The page has every message, and no other; so has the list of exemptions.
+messages() {
+    local page=$source/docs/troubleshooting.md
+    sentences >said
+    [ "$(wc -l <said)" -gt 250 ] || wrong "only $(wc -l <said) messages were found"
+    # shellcheck disable=SC2016 # backquotes of Markdown
+    grep '^| `' "$page" | sed 's/\\|/\x01/g' | cut -d'|' -f2 | tr '\001' '|' |
+        grep -o '`[^`]*`' | tr -d '`' | sed 's/^ *//; s/ *$//' | sort >explained
+    grep -v '^#' "$tests/messages.exempt" | grep . | sort >exempt
+    same "messages ('<' sources, '>' the page and the exemptions)" "$(<said)" \
+        "$(cat explained exempt)"
+    same "messages twice in the page, or exempt besides" "" "$(sort explained exempt | uniq -d)"
+}
+
+# The example's bytes are what the library writes, and the fields leave no gap.
+envelope() {
+    local page=$source/docs/envelope.md
+    must "writing the example" test -x "$build/bin/docs_envelope"
+    same "bytes of the example ('<' library, '>' page)" "$("$build/bin/docs_envelope")" \
+        "$(block text "$page" | cut -c1-53 | sed 's/ *$//')"
+    # shellcheck disable=SC2016 # awk's
+    must "the fields of the header" awk -F'|' '
+        /^\| [0-9]+ \| [0-9]+ \| [a-z_]+ \|/ {bad += $2 + 0 != at; at = $2 + $3; n++}
+        END {print n " fields, to " at; exit bad || at != 96 || n != 17}' "$page"
+}
+
 # Links between files lead somewhere.
 links() {
     local file link
@@ -224,7 +260,7 @@ reference() {
 }
 
 case $part in
-options | keys | conf | words | links | manual | reference | mechanism) "$part" "$@" ;;
+options | keys | conf | words | links | manual | reference | mechanism | messages | envelope) "$part" "$@" ;;
 *) wrong "no part '$part'" ;;
 esac
 echo "$checked checked, $bad wrong"
