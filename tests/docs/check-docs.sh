@@ -40,7 +40,8 @@ column() {
         on && /^\| *`/ {gsub(/[` ]/, "", $2); print $2}' "$1"
 }
 
-# Every option of every plugin is in the plugin's page, and no other.
+# Every option of every plugin, and no other, is in the plugin's page with its default, and
+# in the JSON Schema with its type, limits and default.
 options() {
     local file name page
     for file in "$plugins"/mako-store-*.so; do
@@ -51,7 +52,25 @@ options() {
             "$("$tool" describe "$name" --json |
                 jq -r 'keys[] | capture("^option\\.(?<name>[^.]+)\\.") | .name')" \
             "$(column "$page" '## Options')"
+        same "defaults of $name ('<' program, '>' page)" \
+            "$("$tool" describe "$name" --json | defaults)" \
+            "$(awk -F'|' '/^#/ {on = $0 == "## Options"} on && /^\| *`/ {gsub(/[` ]/, ""); print $2, $3}' "$page")"
+        same "options of $name ('<' program, '>' JSON Schema)" \
+            "$("$tool" describe "$name" --json | jq -S -f "$tests/options.jq")" \
+            "$(jq -S --arg name "options-$name" '."$defs"[$name]' "$schema")"
+        must "the JSON Schema uses options-$name" jq -e --arg name "$name" '
+            any(."$defs".store.allOf[]; .if.properties.plugin.const == $name and
+                .then.properties.options."$ref" == "#/$defs/options-" + $name)' "$schema"
     done
+}
+
+# "NAME DEFAULT" of each option that a plugin describes, as its page has it.
+defaults() {
+    jq -r 'reduce (to_entries[] | select(.key | startswith("option.")) |
+            {name: (.key / ".")[1], field: (.key / ".")[2], value}) as $one
+            ({}; .[$one.name][$one.field] = $one.value)
+        | to_entries[]
+        | .key + " " + (if .value.required then "required" else .value.default // "none" end)'
 }
 
 # The schema, the page, the manual page and the program know the same keys.
