@@ -58,6 +58,7 @@ options() {
         same "options of $name ('<' program, '>' JSON Schema)" \
             "$("$tool" describe "$name" --json | jq -S -f "$tests/options.jq")" \
             "$(jq -S --arg name "options-$name" '."$defs"[$name]' "$schema")"
+        # shellcheck disable=SC2016 # jq's
         must "the JSON Schema uses options-$name" jq -e --arg name "$name" '
             any(."$defs".store.allOf[]; .if.properties.plugin.const == $name and
                 .then.properties.options."$ref" == "#/$defs/options-" + $name)' "$schema"
