@@ -74,6 +74,29 @@ defaults() {
         | .key + " " + (if .value.required then "required" else .value.default // "none" end)'
 }
 
+# The tables of what the plugins promise say what they declare, and every status is told.
+promises() {
+    local file name
+    same "statuses ('<' header, '>' guarantees.md)" \
+        "$(sed -n '/^enum mako_status/,/^}/s/^ *MAKO_\([A-Z_]*\) = .*/\1/p' "$source/core/include/mako/types.h")" \
+        "$(awk -F'|' '/^#/ {on = /^## Statuses/} on && /^\| [A-Z_]+ \|/ {gsub(/ /, ""); print $2}' "$source/docs/guarantees.md")"
+    same "statuses ('<' header, '>' mako-snapshot.3)" \
+        "$(sed -n '/^enum mako_status/,/^}/s/^ *\(MAKO_[A-Z_]*\) = .*/\1/p' "$source/core/include/mako/types.h")" \
+        "$(awk '/^# / {on = $0 == "# STATUSES"} on && /^\*MAKO_[A-Z_]*\*$/' "$source/docs/man/mako-snapshot.3.scd" | tr -d '*')"
+    for file in "$plugins"/mako-store-*.so; do
+        name=${file##*/mako-store-} name=${name%.so}
+        same "promises of $name ('<' program, '>' guarantees.md)" \
+            "$("$tool" describe "$name" --json | jq -r 'def word: if . == "true" then "yes" else "no" end;
+                [.durability, .threads, (."feature.shared", ."feature.if_newer", ."has.scan",
+                 ."has.compact" | word)] | join(" ")')" \
+            "$(awk -F'|' -v name="$name" '{gsub(/[` ]/, "")} NF == 9 && $2 == name {print $3, $4, $5, $6, $7, $8}' \
+                "$source/docs/guarantees.md")"
+        same "durability of $name ('<' program, '>' README.md)" \
+            "$("$tool" describe "$name" --json | jq -r .durability)" \
+            "$(awk -F'|' -v name="$name" '$2 ~ "`" name "`" {gsub(/[` ]/, "", $4); print $4}' "$source/README.md")"
+    done
+}
+
 # The schema, the page, the manual page and the program know the same keys.
 keys() {
     local page=$source/docs/configuration.md manual=$source/docs/man/mako-snapshot.5.scd
@@ -280,7 +303,7 @@ reference() {
 }
 
 case $part in
-options | keys | conf | words | links | manual | reference | mechanism | messages | envelope) "$part" "$@" ;;
+options | promises | keys | conf | words | links | manual | reference | mechanism | messages | envelope) "$part" "$@" ;;
 *) wrong "no part '$part'" ;;
 esac
 echo "$checked checked, $bad wrong"
