@@ -1,10 +1,11 @@
 #!/bin/bash
-# check-docs.sh PART SOURCE BUILD - whether the documentation agrees with the program.
+# check-docs.sh PART SOURCE BUILD [PREFIX LIBDIR MANDIR] - whether the documentation agrees with the program.
 # PART is one of the functions below.  What the pages tell to do is tried by run-page.
 set -uo pipefail
 export LC_ALL=C.UTF-8
 
 part=$1 source=$(cd "$2" && pwd) build=$(cd "$3" && pwd) tests=$source/tests/docs
+prefix=${4-} libdir=${5-} mandir=${6-}
 tool=$build/bin/mako-snapshot
 plugins=$build/lib/mako-snapshot
 schema=$source/conf/mako-snapshot.schema.json
@@ -168,7 +169,6 @@ refused() {
 
 # What makes the tests of the pages fail, and what does not.  Needs the installed tree.
 mechanism() {
-    local prefix=$build/docs-prefix libdir=$4
     refused fine - <<<$'<!-- file: a -->\n\'\'\'\nx\n\'\'\'\n\'\'\'sh\ncat a; echo 12 y\n\'\'\'\n<!-- output -->\n\'\'\'\nx\n1... y\n\'\'\''
     refused explained - <<<$'<!-- not run: it is a picture -->\n\'\'\'rust\nx\n\'\'\''
     refused state - <<<$'\'\'\'sh\nmkdir d; cd d; x=1\n\'\'\'\n\'\'\'sh\n[ "${PWD##*/}$x" = d1 ]\n\'\'\''
@@ -267,11 +267,25 @@ manual() {
     same "functions with a page ('<' headers, '>' pages)" "$(functions declarations)" \
         "$(grep -Fx -f <(functions declarations) named)"
     for name in $(functions declarations); do
-        file=$build/docs/$name.3
+        file=$prefix/$mandir/man3/$name.3
         must "man $name" test -s "$file"
         text=$(sed -n '1s/^\.so man3\///p' "$file")
-        must "man $name leads to a page" test -s "$build/docs/${text:-$name.3}"
+        must "man $name leads to a page" test -s "${file%/*}/${text:-$name.3}"
     done
+    configurations
+}
+
+# The configurations that the page of section 5 shows.
+configurations() {
+    local count=0 text
+    while IFS= read -r -d '' text; do
+        count=$((count + 1))
+        printf '%s' "$text" >page.json
+        must "configuration $count of the manual page" env STATE_DIR=/var/lib "$tool" \
+            -c page.json config
+    done < <(awk '/^```/ {if (on) printf "%c", 0; on = !on; next} on' \
+        "$source/docs/man/mako-snapshot.5.scd")
+    [ $count -gt 2 ] || wrong "only $count configurations in the manual page"
 }
 
 # functions FILE: their names, of declarations one a line.
@@ -303,7 +317,7 @@ reference() {
 }
 
 case $part in
-options | promises | keys | conf | words | links | manual | reference | mechanism | messages | envelope) "$part" "$@" ;;
+options | promises | keys | conf | words | links | manual | reference | mechanism | messages | envelope) "$part" ;;
 *) wrong "no part '$part'" ;;
 esac
 echo "$checked checked, $bad wrong"
