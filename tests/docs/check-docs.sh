@@ -106,6 +106,11 @@ keys() {
     top=$(jq -r '.properties | keys[] | select(startswith("$") | not)' "$schema")
     same "keys of a store ('<' schema, '>' page)" "$store" "$(column "$page" '## A store')"
     same "keys at the top ('<' schema, '>' page)" "$top" "$(column "$page" '## Top level')"
+    same "defaults of a store ('<' schema, '>' page)" \
+        "$(jq -r '."$defs".store.properties | to_entries[] | select(.value | has("default")) |
+            .key + " " + (.value.default | tojson)' "$schema")" \
+        "$(awk -F'|' '/^#/ {on = $0 == "## A store"} on && /^\| *`/ && $3 ~ /`/ && $2 !~ /options/ {
+            gsub(/[` ]/, ""); print $2, $3}' "$page")"
     for key in $store $top min max; do
         must "the manual page on '$key'" grep -qw -- "$key" <(tr -d '\134' <"$manual")
         must "the page on '$key'" grep -qF -- "\`$key\`" "$page"
@@ -143,9 +148,20 @@ conf() {
     done
 }
 
-# What the pages call the project's own commands exists.
+# The words that pages use of the project are there: its commands, the tool's, and what
+# begins with mako_ or MAKO_.
 words() {
     local word
+    "$tool" --help | awk '/^Commands:/ {on = 1; next} /^$/ {on = 0} on {print $1}' >commands
+    while read -r word; do
+        must "'mako-snapshot $word'" grep -qx -- "$word" commands
+    done < <(grep -hoE '(^|`)mako-snapshot (-c [^ ]+ )?[a-z]+\b' \
+        "$source"/{README,docs/*,plugins/*/README}.md | grep -oE '[a-z]+$' | sort -u)
+    must "names in the pages that are nowhere in the sources" diff /dev/null <(comm -23 \
+        <(grep -hoE '\b(mako|MAKO)_[A-Za-z0-9_]*[A-Za-z0-9]\b' "$source"/*.md "$source"/docs/*.md \
+            "$source"/plugins/*/*.md | sort -u) \
+        <(grep -rhoE --exclude='*.md' '\b(mako|MAKO)_[A-Za-z0-9_]*[A-Za-z0-9]\b' \
+            "$source"/{core,cli,plugins,cmake,examples,tests,bench,.ci,CMakeLists.txt} | sort -u))
     while read -r word; do
         must "'./dev $word'" grep -qE "^  ([a-z-]+, )?$word\b" <("$source/dev" help)
     done < <(grep -ho '\./dev [a-z-]\+' "$source"/*.md "$source"/docs/*.md | cut -d' ' -f2 |
@@ -273,6 +289,16 @@ manual() {
         must "man $name leads to a page" test -s "${file%/*}/${text:-$name.3}"
     done
     configurations
+    # What a page refers to is there.
+    while read -r name; do
+        case $name in
+        fork.2 | pkg-config.1) ;;
+        mako-conformance.1) [ ! -x "$build/bin/mako-conformance" ] ;;
+        *) [ -s "$prefix/$mandir/man${name##*.}/$name" ] ;;
+        esac || must "the manual page $name" test -s "$prefix/$mandir/man${name##*.}/$name"
+        checked=$((checked + 1))
+    done < <(grep -ohE '\*[a-z_-]+\*\([0-9]\)' "$source"/docs/man/*.scd |
+        sed 's/^\*\(.*\)\*(\(.\))$/\1.\2/' | sort -u)
 }
 
 # The configurations that the page of section 5 shows.
