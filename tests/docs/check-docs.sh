@@ -198,6 +198,10 @@ mechanism() {
     refused program 'FAILED' <<<$'\'\'\'c\nint main(void) { return x; }\n\'\'\''
     refused refused 'unknown key' <<<$'\'\'\'json\n{"stores": {"a": {"plugin": "file", "optons": {}}}}\n\'\'\''
     refused document 'FAILED' <<<$'\'\'\'json\n{"a": }\n\'\'\''
+    refused elsewhere - <<<$'<!-- run by: docs.mechanism -->\n\'\'\'sh\nfalse\n\'\'\''
+    refused allelse - <<<$'<!-- page run by: docs.mechanism -->\n\n# A\n\'\'\'sh\nfalse\n\'\'\'\n\'\'\'\nx\n\'\'\''
+    refused nowhere 'there is no test docs.mechan' <<<$'<!-- run by: docs.mechan -->\n\'\'\'sh\nfalse\n\'\'\''
+    refused prefix - <<<$'\'\'\'sh\n[ -x /opt/mako/bin/mako-snapshot ] && touch /opt/mako/x\n\'\'\''
     refused endless 'without an end' <<<$'\'\'\'sh\ntrue'
 }
 

@@ -3,6 +3,8 @@
 # language and from the HTML comments before it:
 #
 #   <!-- not run: REASON -->    it cannot be run here; the reason is shown and counted
+#   <!-- run by: TEST -->       another test of CTest runs it; "page run by" says so of all
+#                               blocks that follow
 #   <!-- file: NAME -->         it is the contents of that file
 #   <!-- add: NAME -->          it is added to that file
 #   <!-- output -->             it is what the block of commands before it printed; an
@@ -23,6 +25,10 @@ function wrong(why) { printf "wrong %d \"%s\"\n", start, why }
 function emit() {
     if (reason != "") {
         printf "not_run %d %s\n", start, quote(reason)
+        return
+    }
+    if (test != "" || whole != "") {
+        printf "run_by %d %s\n", start, quote(test != "" ? test : whole)
         return
     }
     if (needs != "")
@@ -52,7 +58,7 @@ function quote(text) {
     return "'" text "'"
 }
 
-function forget() { reason = file = needs = ""; output = adds = 0 }
+function forget() { reason = file = needs = test = ""; output = adds = 0 }
 
 inside && /^ *```$/ {
     emit()
@@ -80,6 +86,10 @@ inside {
     gsub(/^ *<!-- *| *-->$/, "", text)
     if (text ~ /^not run: .+ /)
         reason = substr(text, 10)
+    else if (text ~ /^run by: /)
+        test = substr(text, 9)
+    else if (text ~ /^page run by: /)
+        whole = substr(text, 14)
     else if (text ~ /^file: /)
         file = substr(text, 7)
     else if (text ~ /^add: /) {
