@@ -242,13 +242,28 @@ envelope() {
         END {print n " fields, to " at; exit bad || at != 96 || n != 17}' "$page"
 }
 
+# anchors PAGE: what a link to one of its headings says.
+anchors() {
+    awk '/^```/ {code = !code} !code && /^#+ / {
+        sub(/^#+ /, ""); line = tolower($0); gsub(/[^a-z0-9 _-]/, "", line); gsub(/ /, "-", line)
+        print line}' "$1"
+}
+
 # Links between files lead somewhere.
 links() {
-    local file link
+    local file link to
     while read -r file; do
         while read -r link; do
-            case $link in http*://* | '' | \#*) continue ;; esac
-            must "${file#"$source"/}: link to $link" test -e "$(dirname "$file")/${link%%#*}"
+            case $link in http*://* | '') continue ;; esac
+            to=$(dirname "$file")/${link%%#*}
+            [ -n "${link%%#*}" ] || to=$file
+            must "${file#"$source"/}: link to $link" test -e "$to"
+            case $link in
+            *.md\#* | \#*)
+                must "${file#"$source"/}: heading of $link" \
+                    grep -qx -- "${link#*#}" <(anchors "$to")
+                ;;
+            esac
         done < <(awk '/^```/ {code = !code} !code' "$file" | grep -o '](\([^)]*\))' | sed 's/^](//; s/)$//')
     done < <(find "$source" \( -name build -o -name .git \) -prune -o -name '*.md' -print)
 }
