@@ -18,7 +18,8 @@
 extern "C" {
 #endif
 
-struct mako_event {   /* borrowed for the call */
+/* One event of the log.  Borrowed for the call. */
+struct mako_event {
     uint64_t seq;     /* 1, 2, 3 ... without gaps */
     uint64_t anchor;  /* yours: a hash of the event's id or bytes; 0: not checked */
     const void *body; /* yours; the core never looks at it */
@@ -32,14 +33,17 @@ typedef struct mako_process mako_process; /* one thread at a time; holds a store
  * apply or read the process is broken: its state is NULL and every call but close says
  * E_CALLBACK. */
 struct mako_aggregate {
-    uint32_t struct_size, flags;
-    uint32_t schema,
-        schema_oldest;          /* encode writes; decode still reads (0: schema only) */
+    uint32_t struct_size, flags; /* sizeof; 0 */
+    /* What encode writes, and the oldest that decode still reads (0: schema only). */
+    uint32_t schema, schema_oldest;
     const char *kind;           /* another kind's snapshot is MAKO_FOREIGN; or NULL */
     void *(*create)(void *app); /* the state before event 1; NULL: no memory */
+    /* Release a state that create or decode made. */
     void (*destroy)(void *app, void *state);
+    /* Fold one event into the state. */
     int (*apply)(void *app, void *state, const struct mako_event *event,
                  struct mako_error *err);
+    /* The state as bytes of layout schema: mako_bytes_put() them. */
     int (*encode)(void *app, const void *state, mako_bytes *out, struct mako_error *err);
     /* Makes a new state, so none is half decoded.  Failing is no error: full replay. */
     int (*decode)(void *app, uint32_t schema, const void *bytes, size_t len, void **state,
@@ -66,7 +70,8 @@ MAKO_API MAKO_CHECKED int mako_process_open(mako_store *store,
                                             const char *stream, void *app,
                                             mako_process **process,
                                             struct mako_error *err);
-MAKO_API void mako_process_close(mako_process *process); /* NULL is fine */
+/* Release the state, and the reference to the store.  NULL is fine. */
+MAKO_API void mako_process_close(mako_process *process);
 /* The state, valid until the next call on this process; NULL when broken. */
 MAKO_API const void *mako_process_state(const mako_process *process);
 /* The sequence of that same state; 0: before event 1. */
@@ -85,19 +90,21 @@ MAKO_API MAKO_CHECKED int mako_process_push(mako_process *process,
  * MAKO_AHEAD: the snapshot lies beyond it; seq is 0 again, push from event 1. */
 MAKO_API MAKO_CHECKED int mako_process_end(mako_process *process, uint64_t head,
                                            struct mako_error *err);
-/* Save state and seq if due, or anyway.  OK, NOT_DUE, STALE or negative: what was
- * committed stands, so the result may be ignored; err may be NULL. */
+/* For mako_process_take(): save, due or not. */
 #define MAKO_TAKE_NOW (1u << 0)
+/* Save state and seq if due, or with MAKO_TAKE_NOW anyway.  OK, NOT_DUE, STALE or
+ * negative: what was committed stands, so the result may be ignored; err may be NULL. */
 MAKO_API int mako_process_take(mako_process *process, uint32_t flags,
                                struct mako_error *err);
 /* How the state came about, since opening.  Set struct_size to sizeof first. */
 struct mako_how {
-    uint32_t struct_size;
+    uint32_t struct_size;      /* sizeof(struct mako_how), set by the caller */
     int snapshot;              /* status of the load: OK, NOT_FOUND, AHEAD, DAMAGED ... */
-    uint32_t schema, reserved; /* of the snapshot that was found; 0: none */
+    uint32_t schema, reserved; /* of the snapshot that was found (0: none); 0 */
     uint64_t seq;              /* likewise */
     uint64_t folded, spared;   /* events applied; events the snapshot stood for */
 };
+/* Fill how, as far as how->struct_size goes.  It cannot fail. */
 MAKO_API void mako_process_how(const mako_process *process, struct mako_how *how);
 
 #ifdef __cplusplus

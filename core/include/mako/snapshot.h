@@ -28,13 +28,14 @@
 
 #include <mako/types.h>
 
+/* On every function that the library exports. */
 #if defined(MAKO_BUILDING) && defined(__GNUC__)
 #define MAKO_API __attribute__((visibility("default")))
 #else
 #define MAKO_API
 #endif
 
-/* On every function whose status must not be dropped. */
+/* On every function whose status must not be dropped: the compiler warns. */
 #if defined(__GNUC__)
 #define MAKO_CHECKED __attribute__((warn_unused_result))
 #else
@@ -55,26 +56,26 @@ typedef struct mako_snapshot mako_snapshot;
 
 /* What to save.  Set struct_size to sizeof, zero what you do not use. */
 struct mako_save {
-    uint32_t struct_size, flags;
-    uint64_t seq;    /* last event folded into the state; >= 1 */
-    uint64_t anchor; /* yours: a hash of that event's id or bytes; 0: none */
-    uint32_t schema; /* version of the state's layout; >= 1 */
-    uint32_t reserved;
-    const char *kind;  /* kind of aggregate, "account"; NULL: none */
-    const void *state; /* opaque bytes; may be NULL when state_len is 0 */
-    size_t state_len;
+    uint32_t struct_size, flags; /* sizeof; MAKO_SAVE_FORCE, or 0 */
+    uint64_t seq;                /* last event folded into the state; >= 1 */
+    uint64_t anchor;             /* yours: a hash of that event's id or bytes; 0: none */
+    uint32_t schema;             /* version of the state's layout; >= 1 */
+    uint32_t reserved;           /* 0 */
+    const char *kind;            /* kind of aggregate, "account"; NULL: none */
+    const void *state;           /* opaque bytes; may be NULL when state_len is 0 */
+    size_t state_len;            /* bytes; at most the store's max_snapshot */
 };
-#define MAKO_SAVE_FORCE                                            \
-    (1u << 0) /* replace even a later one: the log was rolled back \
-               */
+/* In flags: replace even a later one, because the log was rolled back. */
+#define MAKO_SAVE_FORCE (1u << 0)
 
 /* What the caller can use.  Set struct_size to sizeof, zero what you do not use. */
 struct mako_expect {
-    uint32_t struct_size, flags;
+    uint32_t struct_size, flags;     /* sizeof; MAKO_EXPECT_HEAD, or 0 */
     uint32_t schema_min, schema_max; /* both 0: the store's configured range */
     uint64_t head;                   /* the stream's last sequence, with ..._HEAD */
     const char *kind;                /* NULL: any */
 };
+/* In flags: head is given; a snapshot beyond it is MAKO_AHEAD. */
 #define MAKO_EXPECT_HEAD (1u << 0)
 
 /* ---- opening -------------------------------------------------------------- */
@@ -98,13 +99,15 @@ MAKO_API MAKO_CHECKED int mako_store_open_json(const char *json, size_t len,
 /* The same with everything that can be said about an opening.  Set struct_size to
  * sizeof; exactly one of path and json. */
 struct mako_source {
-    uint32_t struct_size, flags; /* MAKO_SOURCE_... */
-    const char *path;            /* configuration file */
-    const char *json;            /* or its text */
-    size_t json_len;
+    uint32_t struct_size, flags;  /* sizeof; MAKO_SOURCE_..., or 0 */
+    const char *path;             /* configuration file */
+    const char *json;             /* or its text */
+    size_t json_len;              /* its bytes */
     const char *name;             /* store; NULL as above */
     const char *const *overrides; /* "KEY=VALUE" plugin options, NULL ends; or NULL */
 };
+/* Open what source says: mako_store_open() and mako_store_open_json() with flags and
+ * overrides besides.  The same statuses; E_INVALID where source is no good. */
 MAKO_API MAKO_CHECKED int mako_store_open_source(const struct mako_source *source,
                                                  mako_store **store,
                                                  struct mako_error *err);
@@ -140,6 +143,7 @@ MAKO_API MAKO_CHECKED int mako_store_load(mako_store *store, const char *stream,
 MAKO_API mako_snapshot *mako_snapshot_ref(mako_snapshot *snapshot);
 /* Drop one; NULL is fine. */
 MAKO_API void mako_snapshot_unref(mako_snapshot *snapshot);
+/* Its sequence, schema and time, as they were saved. */
 MAKO_API struct mako_meta mako_snapshot_meta(const mako_snapshot *snapshot);
 /* The anchor it was saved with; 0: none. */
 MAKO_API uint64_t mako_snapshot_anchor(const mako_snapshot *snapshot);
@@ -197,17 +201,18 @@ MAKO_API MAKO_CHECKED int mako_store_compact(mako_store *store,
 /* What this store is.  Set struct_size to sizeof first; strings live as long as the
  * store. */
 struct mako_info {
-    uint32_t struct_size;
-    uint32_t schema_min, schema_max; /* configured range; 0: none */
+    uint32_t struct_size;            /* sizeof(struct mako_info), set by the caller */
+    uint32_t schema_min, schema_max; /* configured range (0: none) */
     uint32_t fail_on_load_failure;   /* "on_load_failure": "fail" */
     const char *name;                /* as in the configuration */
-    const char *plugin, *plugin_version, *plugin_path;
+    const char *plugin, *plugin_version, *plugin_path; /* who keeps it, and which file */
     const char *durability; /* what it gives: "none" "memory" "crash" "power" */
     const char *threads;    /* "plugin" "store" "parallel" */
     uint64_t features;      /* MAKO_FEATURE_... of mako/store_plugin.h */
-    uint64_t snapshot_every, max_snapshot, replay_limit; /* events, bytes, events */
-    uint64_t retry_after_ms;
+    uint64_t snapshot_every, max_snapshot, replay_limit; /* events; bytes; events */
+    uint64_t retry_after_ms; /* "retry_after", in milliseconds */
 };
+/* Fill info, as far as info->struct_size goes.  It cannot fail. */
 MAKO_API void mako_store_info(const mako_store *store, struct mako_info *info);
 
 /* Counters since opening, the core's ("saves", "loads_ok", ...), then the plugin's own

@@ -41,36 +41,39 @@ extern "C" {
  * asked of plugins that declare MAKO_FEATURE_IF_NEWER. */
 #define MAKO_SAVE_IF_NEWER (1u << 0)
 
+/* One snapshot to keep.  Stands in arrays: frozen. */
 struct mako_record {
-    struct mako_str stream;
-    struct mako_meta meta; /* to index and to gate by; repeated inside blob */
-    uint32_t flags;        /* unknown bits 0-15: MAKO_E_UNSUPPORTED; 16-31: ignore */
-    uint32_t reserved;     /* ignore */
-    const void *blob;      /* opaque to the plugin */
-    size_t blob_len;
+    struct mako_str stream; /* whose it is; 1 to 1024 bytes */
+    struct mako_meta meta;  /* to index and to gate by; repeated inside blob */
+    uint32_t flags;         /* unknown bits 0-15: MAKO_E_UNSUPPORTED; 16-31: ignore */
+    uint32_t reserved;      /* ignore */
+    const void *blob;       /* opaque to the plugin */
+    size_t blob_len;        /* bytes */
 };
 
 /* ---- what the host lends -------------------------------------------------- */
 
+/* How grave a message is. */
 enum mako_log_level {
-    MAKO_LOG_ERROR,
-    MAKO_LOG_WARN,
-    MAKO_LOG_INFO,
-    MAKO_LOG_DEBUG
+    MAKO_LOG_ERROR, /* something is lost or does not work */
+    MAKO_LOG_WARN,  /* somebody should look at it */
+    MAKO_LOG_INFO,  /* good to know */
+    MAKO_LOG_DEBUG  /* for the plugin's author */
 };
 
-struct mako_host { /* valid from open until close returns */
-    uint32_t struct_size, abi;
-    void *ctx;
-    const char *store_name; /* as in the configuration */
-    uint64_t max_blob;      /* no larger blob will be saved or accepted */
-    /* Any thread, also outside a call. */
+/* Who calls.  Valid from open until close returns. */
+struct mako_host {
+    uint32_t struct_size, abi; /* its own (ask with MAKO_HAS); its MAKO_STORE_ABI */
+    void *ctx;                 /* the host's own */
+    const char *store_name;    /* as in the configuration */
+    uint64_t max_blob;         /* no larger blob will be saved or accepted */
+    /* One line; level is enum mako_log_level.  Any thread, also outside a call. */
     void (*log)(const struct mako_host *host, int level, const char *message);
 };
 
 /* Where load puts what it finds.  Used on the calling thread, inside the call. */
 struct mako_sink {
-    uint32_t struct_size, reserved;
+    uint32_t struct_size, reserved; /* set by the host (ask with MAKO_HAS); 0 */
     /* meta may be NULL when it is not known before the transfer.  Returns room for
      * exactly blob_len bytes, 16-aligned, the host's; or NULL: transfer nothing,
      * return MAKO_REFUSED.  May be called again when a transfer failed or was
@@ -85,50 +88,60 @@ struct mako_sink {
                 size_t blob_len, void (*release)(void *cookie), void *cookie);
 };
 
+/* Where scan puts what it finds. */
 struct mako_visitor {
-    uint32_t struct_size, reserved;
-    /* Nonzero stops the scan, which then returns MAKO_OK.  meta may be NULL.  A plugin
-     * holds no lock of its own meanwhile. */
+    uint32_t struct_size, reserved; /* set by the host (ask with MAKO_HAS); 0 */
+    /* One stream and its record's size.  Nonzero stops the scan, which then returns
+     * MAKO_OK.  meta may be NULL.  A plugin holds no lock of its own meanwhile. */
     int (*entry)(struct mako_visitor *visitor, struct mako_str stream,
                  const struct mako_meta *meta, uint64_t blob_len);
 };
 
+/* Where stats puts its figures. */
 struct mako_counters {
-    uint32_t struct_size, reserved;
+    uint32_t struct_size, reserved; /* set by the host (ask with MAKO_HAS); 0 */
+    /* One figure; name is copied, the host puts "plugin." before it. */
     void (*add)(struct mako_counters *counters, const char *name, uint64_t value);
 };
 
+/* Who hears how far compact has come. */
 struct mako_progress {
-    uint32_t struct_size, reserved;
-    /* Nonzero asks the plugin to stop early and return MAKO_OK. */
+    uint32_t struct_size, reserved; /* set by the host (ask with MAKO_HAS); 0 */
+    /* done of total, in what unit the plugin likes.  Nonzero asks the plugin to stop
+     * early and return MAKO_OK. */
     int (*step)(struct mako_progress *progress, uint64_t done, uint64_t total);
 };
 
 /* ---- options: declared by the plugin, checked and converted by the core ---- */
 
+/* What an option's value is, and how it is written. */
 enum mako_option_type {
-    MAKO_OPT_STRING = 1,
-    MAKO_OPT_BOOL,
-    MAKO_OPT_INT,
-    MAKO_OPT_SIZE,     /* bytes: 65536, "64KiB" */
-    MAKO_OPT_DURATION, /* milliseconds: 1500, "1.5s" */
-    MAKO_OPT_PATH      /* a relative one starts at the configuration file's directory */
+    MAKO_OPT_STRING = 1, /* any text */
+    MAKO_OPT_BOOL,       /* true, false; num is 1 or 0 */
+    MAKO_OPT_INT,        /* a whole number */
+    MAKO_OPT_SIZE,       /* bytes: 65536, "64KiB" */
+    MAKO_OPT_DURATION,   /* milliseconds: 1500, "1.5s" */
+    MAKO_OPT_PATH        /* a relative one starts at the configuration file's directory */
 };
+/* In flags: the configuration must give it; it has no fallback. */
 #define MAKO_OPT_REQUIRED (1u << 0)
-#define MAKO_OPT_SECRET   (1u << 1) /* never logged nor printed */
+/* In flags: never logged nor printed. */
+#define MAKO_OPT_SECRET (1u << 1)
 
+/* One option of a plugin; a table of them ends with a NULL name. */
 struct mako_option {
-    const char *name; /* NULL ends the table */
-    const char *help;
+    const char *name;     /* NULL ends the table */
+    const char *help;     /* one line for people */
     const char *fallback; /* as written in a file; NULL: absent (strings, paths only) */
     const char *choices;  /* "single|sentinel|cluster", or NULL */
-    uint32_t type, flags;
-    int64_t min, max; /* numbers only; min == max: unbounded */
+    uint32_t type, flags; /* enum mako_option_type; MAKO_OPT_... */
+    int64_t min, max;     /* numbers only (min == max: unbounded) */
 };
 
-union mako_value {   /* one a row of the table, in its order */
-    const char *str; /* NULL: absent */
-    int64_t num;
+/* What an option was set to: one a row of the table, in its order. */
+union mako_value {
+    const char *str; /* STRING, PATH; NULL: absent */
+    int64_t num;     /* BOOL, INT, SIZE in bytes, DURATION in milliseconds */
 };
 
 /* ---- what a plugin promises ------------------------------------------------ */
@@ -163,47 +176,51 @@ enum mako_threads {
  * features, flags.  Out: what this store gives; below what was asked, the core
  * closes it again and says so. */
 struct mako_traits {
-    uint32_t struct_size, flags;
-    uint32_t durability, threads;
-    uint64_t features;
+    uint32_t struct_size, flags;  /* set by the host; MAKO_OPEN_... */
+    uint32_t durability, threads; /* enum mako_durability; enum mako_threads */
+    uint64_t features;            /* MAKO_FEATURE_... */
 };
 
-/* err->text is empty on entry; left empty on a positive status, the host writes the usual
+/* What a plugin is: its descriptor, static const.
+ *
+ * err->text is empty on entry; left empty on a positive status, the host writes the usual
  * sentence.  Statuses: save OK STALE; load OK NOT_FOUND REFUSED DAMAGED; remove OK
- * NOT_FOUND; others OK; and the failures IO UNAVAILABLE NO_SPACE LIMIT NOMEM UNSUPPORTED.
- */
+ * NOT_FOUND; others OK; and failures: IO UNAVAILABLE NO_SPACE LIMIT NOMEM UNSUPPORTED. */
 struct mako_store_plugin {
-    uint32_t struct_size, abi;
-    uint32_t option_size, reserved; /* sizeof(struct mako_option) */
-    const char *name;               /* as in mako-store-NAME.so */
-    const char *version, *summary;
-    uint32_t durability, threads; /* the most it can give */
-    uint64_t features;
+    uint32_t struct_size, abi;         /* MAKO_STORE_PLUGIN_HEAD sets them */
+    uint32_t option_size, reserved;    /* sizeof(struct mako_option); 0 */
+    const char *name;                  /* as in mako-store-NAME.so */
+    const char *version, *summary;     /* its own, for people */
+    uint32_t durability, threads;      /* the most it can give; how it must be called */
+    uint64_t features;                 /* MAKO_FEATURE_... */
     const struct mako_option *options; /* NULL: takes none */
 
     /* Options as declared, converted and checked.  MAKO_OK sets *store (NULL is legal);
      * on anything else nothing is left behind and close is not called. */
     int (*open)(const struct mako_host *host, const union mako_value *options,
                 struct mako_traits *traits, void **store, struct mako_error *err);
+    /* The last call on a store: release everything, join every thread.  Cannot fail. */
     void (*close)(void *store);
     /* Replaces the stream's record.  MAKO_OK only once it is as durable as open said. */
     int (*save)(void *store, const struct mako_record *record, struct mako_error *err);
     /* Answers through the sink; MAKO_OK after a filled accept or a taken lend. */
     int (*load)(void *store, struct mako_str stream, struct mako_sink *sink,
                 struct mako_error *err);
-    /* As durable as a save. */
+    /* Forget the stream's record, as durably as a save.  NOT_FOUND: there was none. */
     int (*remove)(void *store, struct mako_str stream, struct mako_error *err);
 
     /* Optional from here on: NULL, or beyond struct_size. */
 
-    /* Streams present throughout come at least once, others perhaps; in no order. */
+    /* visitor->entry() for each stream that begins with prefix.  Streams present
+     * throughout come at least once, others perhaps; in no order. */
     int (*scan)(void *store, struct mako_str prefix, struct mako_visitor *visitor,
                 struct mako_error *err);
-    /* MAKO_OK: every statuses[i] is set.  Negative: no item's outcome is known.  Items
-     * are independent; repeats of one stream apply in order; err tells the first failure.
-     */
+    /* Many saves at once.  MAKO_OK: every statuses[i] is set.  Negative: no item's
+     * outcome is known.  Items are independent; repeats of one stream apply in order; err
+     * tells the first failure. */
     int (*save_many)(void *store, const struct mako_record *records, size_t count,
                      int *statuses, struct mako_error *err);
+    /* Many loads at once, each into its own sink; statuses as for save_many. */
     int (*load_many)(void *store, const struct mako_str *streams,
                      struct mako_sink *const *sinks, size_t count, int *statuses,
                      struct mako_error *err);
@@ -213,20 +230,24 @@ struct mako_store_plugin {
     int (*compact)(void *store, struct mako_progress *progress, struct mako_error *err);
 };
 
+/* The smallest descriptor that a host accepts: all that is required is in it. */
 #define MAKO_STORE_PLUGIN_MIN_SIZE offsetof(struct mako_store_plugin, scan)
 
 /* ---- for plugin authors ----------------------------------------------------- */
 
+/* The first line of a descriptor's initializer: the sizes and the ABI it is built for. */
 #define MAKO_STORE_PLUGIN_HEAD                                              \
     .struct_size = sizeof(struct mako_store_plugin), .abi = MAKO_STORE_ABI, \
     .option_size = sizeof(struct mako_option)
 
+/* The one symbol that a plugin exports: its descriptor.  Called once, by the host. */
 #if defined(__GNUC__)
 __attribute__((visibility("default")))
 #endif
 const struct mako_store_plugin *
 mako_store_plugin_entry(void);
 
+/* Define mako_store_plugin_entry() for a descriptor called plugin. */
 #define MAKO_EXPORT_STORE_PLUGIN(plugin)                          \
     const struct mako_store_plugin *mako_store_plugin_entry(void) \
     {                                                             \

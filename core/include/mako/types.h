@@ -18,7 +18,7 @@ extern "C" {
  * failed save or remove the outcome is unknown (it may be there, now or later).  Numbers
  * are never changed nor reused. */
 enum mako_status {
-    MAKO_OK = 0,
+    MAKO_OK = 0,             /* done */
     MAKO_NOT_FOUND = 1,      /* no snapshot of this stream */
     MAKO_SCHEMA_OLDER = 2,   /* one exists, older than the caller can read */
     MAKO_SCHEMA_NEWER = 3,   /* one exists, newer than the caller can read */
@@ -47,13 +47,13 @@ enum mako_status {
  * plugin never gets NULL, an application may pass NULL where it does not care.  Filled
  * on every status but MAKO_OK. */
 struct mako_error {
-    char text[512];
+    char text[512]; /* ends with a NUL; a longer text is cut */
 };
 
 /* UTF-8 without NUL inside; ptr[len] == '\0'.  Stands in arrays: frozen. */
 struct mako_str {
-    const char *ptr;
-    size_t len; /* bytes */
+    const char *ptr; /* its first byte */
+    size_t len;      /* bytes, without the NUL */
 };
 
 /* What is known of a snapshot without its state.  Stands in arrays: frozen. */
