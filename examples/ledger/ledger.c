@@ -22,7 +22,7 @@
 enum {
     THREADS_MAX = 64
 };
-#define CENTS_MAX 100000000000ll /* an amount */
+#define CENTS_MAX 100000000000LL /* an amount */
 
 /* This program's own outcome, beside the library's statuses. */
 #define REFUSED 1000

@@ -32,13 +32,25 @@ static int fail(struct log *log, struct mako_error *err)
     return mako_fail(err, MAKO_E_CALLBACK, "event log: %s", sqlite3_errmsg(log->db));
 }
 
+/* Where several begin a new log at once, all but one are told that it is busy, whatever
+ * the timeout says: SQLite does not wait while it turns to write-ahead logging. */
+static bool set_up(struct log *log)
+{
+    int rc, waited = 0;
+
+    while ((rc = sqlite3_exec(log->db, SETUP, NULL, NULL, NULL)) == SQLITE_BUSY &&
+           waited < BUSY_MS)
+        waited += sqlite3_sleep(10);
+    return rc == SQLITE_OK;
+}
+
 int log_open(struct log *log, const char *path, struct mako_error *err)
 {
     if (sqlite3_open(path, &log->db) != SQLITE_OK)
         return fail(log, err);
 
     (void)sqlite3_busy_timeout(log->db, BUSY_MS);
-    if (sqlite3_exec(log->db, SETUP, NULL, NULL, NULL) != SQLITE_OK ||
+    if (!set_up(log) ||
         sqlite3_prepare_v2(log->db, READ, -1, &log->read, NULL) != SQLITE_OK ||
         sqlite3_prepare_v2(log->db, APPEND, -1, &log->append, NULL) != SQLITE_OK)
         return fail(log, err);
