@@ -89,16 +89,16 @@ static int unpack(json_t *doc, uint32_t schema, struct account *account,
 {
     json_error_t why;
     const char *owner;
+    int rc = json_unpack_ex(doc, &why, 0, "{s:s, s:I, s:I, s:I}", "owner", &owner,
+                            "balance", &account->balance, "bookings", &account->bookings,
+                            "deposits", &account->deposits);
 
-    if (json_unpack_ex(doc, &why, 0, "{s:s, s:I, s:I, s:I, s?I}", "owner", &owner,
-                       "balance", &account->balance, "bookings", &account->bookings,
-                       "deposits", &account->deposits, "withdrawals",
-                       &account->withdrawals) != 0)
-        return mako_fail(err, MAKO_E_CALLBACK, "account: %s", why.text);
-
-    if (schema == 1)
+    if (rc == 0 && schema == 1)
         account->withdrawals = account->bookings - account->deposits;
-    return set_owner(account, owner, err);
+    else if (rc == 0)
+        rc = json_unpack_ex(doc, &why, 0, "{s:I}", "withdrawals", &account->withdrawals);
+    return rc == 0 ? set_owner(account, owner, err)
+                   : mako_fail(err, MAKO_E_CALLBACK, "account: %s", why.text);
 }
 
 /* schema is never outside what the aggregate says it reads. */
