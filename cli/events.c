@@ -166,7 +166,7 @@ static int next_line(struct events *events, const char **line, size_t *len,
     events->line++;
     for (;;) {
         size_t have = events->end - events->at;
-        char *begin = events->buffer + events->at, *newline = NULL;
+        char *begin = have > 0 ? events->buffer + events->at : NULL, *newline = NULL;
 
         if (have > seen)
             newline = memchr(begin + seen, '\n', have - seen);

@@ -6,6 +6,14 @@
 
 #include <mako/snapshot.h>
 
+/* Names come from anywhere; a text is one line, and does nothing to a terminal. */
+static void clean(char *text)
+{
+    for (; *text != '\0'; text++)
+        if ((unsigned char)*text < 0x20 || *text == 0x7f)
+            *text = '?';
+}
+
 void mako_error_prefix(struct mako_error *err, const char *prefix)
 {
     size_t add = strlen(prefix);
@@ -18,6 +26,7 @@ void mako_error_prefix(struct mako_error *err, const char *prefix)
     memmove(err->text + add, err->text, have);
     memcpy(err->text, prefix, add);
     err->text[add + have] = '\0';
+    clean(err->text);
 }
 
 /* ---- the log ------------------------------------------------------------------ */
@@ -45,6 +54,7 @@ void mako_log(int level, const char *format, ...)
     va_start(args, format);
     (void)vsnprintf(line, sizeof line, format, args);
     va_end(args);
+    clean(line);
 
     pthread_mutex_lock(&log_lock);
     to = log_to;

@@ -348,6 +348,15 @@ static bool parse_port(const char *text, size_t len, uint16_t *port)
     return value > 0 && value < 65536;
 }
 
+/* What no host's name has in it; a server's answer may have it. */
+static bool may_be_host(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (text[i] <= 0x20 || text[i] >= 0x7f || strchr(",[]", text[i]) != NULL)
+            return false;
+    return true;
+}
+
 bool endpoint_parse(const char *text, size_t len, uint16_t port,
                     struct endpoint *endpoint)
 {
@@ -371,7 +380,8 @@ bool endpoint_parse(const char *text, size_t len, uint16_t port,
         text++;
         host_len -= 2;
     }
-    if (host_len == 0 || host_len >= sizeof endpoint->host)
+    if (host_len == 0 || host_len >= sizeof endpoint->host ||
+        !may_be_host(text, host_len))
         return false;
     memset(endpoint->host, 0, sizeof endpoint->host);
     memcpy(endpoint->host, text, host_len);

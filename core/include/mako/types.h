@@ -66,7 +66,8 @@ struct mako_meta {
 
 /* Fill err and hand the status through, in one line:
  *     return mako_fail(err, MAKO_E_IO, "%s: %s", path, strerror(errno));
- * Texts longer than the room are cut. */
+ * Texts longer than the room are cut; control characters, which names may have in them,
+ * become '?', so that a text is one line wherever it is shown. */
 #if defined(__GNUC__)
 __attribute__((format(printf, 3, 4), unused))
 #endif
@@ -74,10 +75,14 @@ static int
 mako_fail(struct mako_error *err, int status, const char *format, ...)
 {
     va_list args;
+    char *text;
 
     va_start(args, format);
     (void)vsnprintf(err->text, sizeof err->text, format, args);
     va_end(args);
+    for (text = err->text; *text != '\0'; text++)
+        if ((unsigned char)*text < 0x20 || *text == 0x7f)
+            *text = '?';
     return status;
 }
 

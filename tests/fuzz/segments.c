@@ -1,0 +1,400 @@
+/* tests/fuzz/segments.c - the file store's directory: whatever is in it, the store opens
+ * or says why not, what it then gives was in the files, it takes new saves, and a second
+ * opening finds what the first one gave.
+ *
+ * An input is a list of files.  Some are bytes as they are; of others it says what their
+ * header and records hold, so that checksums are right and nothing else need be, and then
+ * which bytes are wrong. */
+#include "fuzz.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <mako/store_plugin.h>
+
+#include "format.h"
+#include "segment.h"
+
+enum {
+    FILES_MAX = 6,
+    FILE_MAX = 64 * 1024,
+    RECORDS_MAX = 12,
+    STREAMS_MAX = 256
+};
+
+struct image {
+    unsigned char *bytes;
+    size_t len, room;
+};
+
+static void quiet(const struct mako_host *host, int level, const char *message)
+{
+    (void)host, (void)level;
+    MUST(message && message[0] && !strchr(message, '\n'));
+}
+
+static const struct mako_host host = {.struct_size = sizeof host,
+                                      .abi = MAKO_STORE_ABI,
+                                      .store_name = "fuzz",
+                                      .max_blob = 1 << 20,
+                                      .log = quiet};
+
+/* ---- making files
+ * ---------------------------------------------------------------------- */
+
+static unsigned char *image_room(struct image *image, size_t more)
+{
+    unsigned char *at;
+
+    if (image->len + more > FILE_MAX)
+        return NULL;
+    at = image->bytes + image->len;
+    memset(at, 0, more);
+    image->len += more;
+    return at;
+}
+
+static struct format_tail any_tail(struct feed *feed)
+{
+    return (struct format_tail){.number = feed_number(feed),
+                                .id = feed_number(feed),
+                                .length = feed_number(feed),
+                                .acknowledged = feed_number(feed),
+                                .last = feed_number(feed),
+                                .recent = {{feed_number(feed), feed_number(feed)}}};
+}
+
+static struct format_header any_header(struct feed *feed, size_t file)
+{
+    unsigned char shape = feed_byte(feed);
+    struct format_header header = {.number = file + 1,
+                                   .low = file + 1,
+                                   .id = 77 + file,
+                                   .kind = FORMAT_KIND_LOG,
+                                   .durability = MAKO_DURABLE_CRASH,
+                                   .first = 1ull << FORMAT_OPENING_SHIFT};
+
+    if (shape & 1) {
+        header.kind = FORMAT_KIND_COPY;
+        header.low = feed_number(feed);
+        header.generation = (uint32_t)feed_number(feed);
+        header.clean = feed_number(feed);
+        header.end = any_tail(feed);
+    }
+    if (shape & 2)
+        header.number = feed_number(feed);
+    if (shape & 4)
+        header.first = feed_number(feed);
+    if (shape & 8)
+        header.before = any_tail(feed);
+    if (shape & 16)
+        header.id = feed_number(feed);
+    return header;
+}
+
+/* A record whose sums are right, where shape does not say otherwise. */
+static void add_record(struct feed *feed, struct image *image,
+                       const struct format_header *header, uint64_t count)
+{
+    unsigned char shape = feed_byte(feed);
+    char id[2] = {(char)('a' + feed_byte(feed) % 8), '\0'};
+    struct format_frame frame = {.number = header->first + count,
+                                 .type = FORMAT_SAVE,
+                                 .stream_len = 1,
+                                 .meta = {.seq = 1 + feed_byte(feed), .schema = 1},
+                                 .acknowledged = FORMAT_HEADER};
+    size_t at = image->len, blob_len = 0;
+    const unsigned char *blob = feed_bytes(feed, 600, &blob_len);
+    unsigned char *out;
+
+    if (shape & 1)
+        frame.number = feed_number(feed);
+    if (shape & 2)
+        frame.type = feed_byte(feed) % 5;
+    if (shape & 4)
+        frame.acknowledged = feed_number(feed);
+    if (frame.type != FORMAT_SAVE)
+        blob_len = 0;
+    frame.blob_len = shape & 8 ? feed_number(feed) : blob_len;
+    frame.blob_xxh = shape & 16 ? feed_number(feed) : format_hash(blob, blob_len);
+    out = image_room(image, (size_t)format_record_size(1, blob_len));
+    if (!out)
+        return;
+    format_frame_write(out, header->id, at, &frame, id);
+    if (blob_len > 0)
+        memcpy(out + format_head_size(1), blob, blob_len);
+}
+
+static void spoil(struct feed *feed, struct image *image)
+{
+    for (unsigned left = feed_byte(feed) % 4; left > 0 && image->len > 0; left--) {
+        size_t at = (size_t)(feed_number(feed) % image->len);
+
+        image->bytes[at] ^= feed_byte(feed);
+    }
+    if (feed_byte(feed) % 8 == 0 && image->len > 0)
+        image->len = (size_t)(feed_number(feed) % image->len);
+}
+
+static void make_segment(struct feed *feed, struct image *image, size_t file,
+                         char name[SEGMENT_NAME])
+{
+    struct format_header header = any_header(feed, file);
+    unsigned records = feed_byte(feed) % RECORDS_MAX;
+
+    format_header_write(image_room(image, FORMAT_HEADER), &header);
+    for (unsigned i = 0; i < records; i++)
+        add_record(feed, image, &header, i);
+    segment_name(&header, name);
+    spoil(feed, image);
+}
+
+/* An index file, of the segment that make_segment() makes at this place. */
+static void make_listing(struct feed *feed, struct image *image, size_t file,
+                         char name[SEGMENT_NAME])
+{
+    struct format_listing listing = {
+        .number = file, .low = file, .id = 76 + file, .end = any_tail(feed)};
+    struct format_frame frame = {.number = feed_number(feed),
+                                 .type = feed_byte(feed) % 5,
+                                 .stream_len = 1,
+                                 .meta = {.seq = 1, .schema = 1},
+                                 .blob_len = feed_number(feed)};
+    unsigned char *entry;
+
+    (void)image_room(image, FORMAT_LISTING);
+    for (unsigned left = feed_byte(feed) % 4; left > 0; left--) {
+        entry = image_room(image, format_entry_size(1));
+        format_entry_write(entry, &frame, feed_number(feed), "a");
+        listing.count++;
+    }
+    listing.bytes = image->len - FORMAT_LISTING;
+    listing.checksum = format_hash(image->bytes + FORMAT_LISTING, (size_t)listing.bytes);
+    format_listing_write(image->bytes, &listing);
+    segment_index_name(listing.id, name);
+    spoil(feed, image);
+}
+
+static void make_bytes(struct feed *feed, struct image *image, size_t file,
+                       char name[SEGMENT_NAME])
+{
+    const struct format_header header = {.number = file + 1, .low = file + 1};
+    size_t len;
+    const unsigned char *bytes = feed_bytes(feed, FILE_MAX, &len);
+
+    if (len > 0)
+        memcpy(image_room(image, len), bytes, len);
+    segment_name(&header, name);
+}
+
+static void write_file(int dir, const char *name, const struct image *image)
+{
+    int fd = openat(dir, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+    MUST(fd >= 0);
+    MUST(write(fd, image->bytes, image->len) == (ssize_t)image->len);
+    (void)close(fd);
+}
+
+static void make_files(struct feed *feed, int dir)
+{
+    struct image image = {.bytes = malloc(FILE_MAX)};
+    unsigned files = feed_byte(feed) % FILES_MAX;
+    char name[SEGMENT_NAME];
+
+    MUST(image.bytes);
+    for (size_t i = 0; i < files; i++) {
+        image.len = 0;
+        switch (feed_byte(feed) % 4) {
+        case 0:
+            make_bytes(feed, &image, i, name);
+            break;
+        case 1:
+            make_listing(feed, &image, i, name);
+            break;
+        default:
+            make_segment(feed, &image, i, name);
+        }
+        write_file(dir, name, &image);
+    }
+    free(image.bytes);
+}
+
+/* ---- looking at the store
+ * --------------------------------------------------------------- */
+
+/* What a load gave, as a hash; 0: nothing. */
+struct given {
+    struct mako_sink sink; /* first, so that the callbacks find the rest */
+    unsigned char *bytes;
+    size_t len;
+};
+
+static void *take(struct mako_sink *sink, const struct mako_meta *meta, size_t len)
+{
+    struct given *given = (struct given *)(void *)sink;
+
+    MUST(meta && len <= 1 << 20);
+    free(given->bytes);
+    given->bytes = aligned_alloc(16, (len + 16) & ~(size_t)15);
+    given->len = len;
+    return given->bytes;
+}
+
+static uint64_t load(void *store, const char *stream)
+{
+    const struct mako_store_plugin *plugin = mako_store_plugin_entry();
+    struct given given = {.sink = {.struct_size = sizeof given.sink, .accept = take}};
+    struct mako_error err = {""};
+    int status =
+        plugin->load(store, (struct mako_str){stream, strlen(stream)}, &given.sink, &err);
+    uint64_t hash = 0;
+
+    MUST(status == MAKO_OK || status == MAKO_NOT_FOUND || status == MAKO_DAMAGED ||
+         status == MAKO_REFUSED || status < 0);
+    if (status == MAKO_OK)
+        hash = format_hash(given.bytes, given.len) | 1;
+    else if (status != MAKO_NOT_FOUND)
+        hash = 2;
+    free(given.bytes);
+    return hash;
+}
+
+struct walk {
+    struct mako_visitor visitor;
+    size_t streams;
+};
+
+static int count_entry(struct mako_visitor *visitor, struct mako_str stream,
+                       const struct mako_meta *meta, uint64_t blob_len)
+{
+    struct walk *walk = (struct walk *)(void *)visitor;
+
+    (void)meta, (void)blob_len;
+    MUST(stream.len > 0 && stream.len <= 1024 && stream.ptr[stream.len] == '\0');
+    return ++walk->streams > STREAMS_MAX;
+}
+
+static void scan(void *store)
+{
+    struct walk walk = {
+        .visitor = {.struct_size = sizeof walk.visitor, .entry = count_entry}};
+    struct mako_error err = {""};
+    int status = mako_store_plugin_entry()->scan(store, (struct mako_str){"", 0},
+                                                 &walk.visitor, &err);
+
+    must_say(status, &err);
+}
+
+static void *open_store(const char *dir)
+{
+    const union mako_value values[] = {{.str = dir}, {.num = 65536}, {.num = 0},
+                                       {.num = 100}, {.num = 0},     {.num = 0},
+                                       {.num = 0}};
+    const struct mako_store_plugin *plugin = mako_store_plugin_entry();
+    struct mako_traits traits = {.struct_size = sizeof traits,
+                                 .durability = MAKO_DURABLE_CRASH,
+                                 .threads = plugin->threads,
+                                 .features = plugin->features};
+    struct mako_error err = {""};
+    void *store = NULL;
+    int status = plugin->open(&host, values, &traits, &store, &err);
+
+    must_say(status, &err);
+    return status == MAKO_OK ? store : NULL;
+}
+
+static void load_all(void *store, uint64_t found[8])
+{
+    for (size_t i = 0; i < 8; i++)
+        found[i] = load(store, (const char[]){(char)('a' + i), '\0'});
+}
+
+static void save_one(void *store)
+{
+    const struct mako_record record = {.stream = {"new", 3},
+                                       .meta = {.seq = 1, .schema = 1},
+                                       .blob = "bytes",
+                                       .blob_len = 5};
+    struct mako_error err = {""};
+    int status = mako_store_plugin_entry()->save(store, &record, &err);
+
+    MUST(status == MAKO_OK);
+    MUST(load(store, "new") == (format_hash("bytes", 5) | 1));
+}
+
+static int no_step(struct mako_progress *progress, uint64_t done, uint64_t total)
+{
+    (void)progress;
+    MUST(done <= total);
+    return 0;
+}
+
+/* Compaction may fail on what it finds; what loads give stays the same. */
+static void compact(void *store)
+{
+    struct mako_progress progress = {.struct_size = sizeof progress, .step = no_step};
+    struct mako_error err = {""};
+    int status = mako_store_plugin_entry()->compact(store, &progress, &err);
+
+    must_say(status, &err);
+}
+
+static void use_store(const char *dir)
+{
+    uint64_t before[8], after[8];
+    void *store = open_store(dir);
+
+    if (!store)
+        return;
+    scan(store);
+    load_all(store, before);
+    save_one(store);
+    compact(store);
+    load_all(store, after);
+    MUST(memcmp(before, after, sizeof before) == 0);
+    mako_store_plugin_entry()->close(store);
+    store = open_store(dir);
+    MUST(store);
+    load_all(store, after);
+    MUST(memcmp(before, after, sizeof before) == 0);
+    MUST(load(store, "new") == (format_hash("bytes", 5) | 1));
+    mako_store_plugin_entry()->close(store);
+}
+
+/* ---- a directory of its own
+ * --------------------------------------------------------------- */
+
+static void empty(int dir)
+{
+    DIR *listing = fdopendir(dup(dir));
+    const struct dirent *entry;
+
+    MUST(listing);
+    rewinddir(listing);
+    while ((entry = readdir(listing)) != NULL)
+        if (entry->d_name[0] != '.' || strlen(entry->d_name) > 2)
+            (void)unlinkat(dir, entry->d_name, 0);
+    (void)closedir(listing);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    const char *tmp = getenv("TMPDIR");
+    struct feed feed = {data, size};
+    char path[256];
+    int dir;
+
+    (void)snprintf(path, sizeof path, "%s/mako-fuzz.XXXXXX", tmp ? tmp : "/tmp");
+    MUST(mkdtemp(path));
+    dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    MUST(dir >= 0);
+    make_files(&feed, dir);
+    use_store(path);
+    empty(dir);
+    (void)close(dir);
+    (void)rmdir(path);
+    return 0;
+}
