@@ -65,6 +65,24 @@ run 0 '' --plugin "$plugin" --filter 'raw/without_*' "$work/no-faults.json"
 has out 'skip  raw/without_descriptors  (' 'the configuration says no' '1 skipped'
 one 0 '' raw/metadata_is_kept --in-process
 has out '1 passed'
+
+# Told to end, it ends what it started first.
+MAKO_MUTANT=scan_holds_a_lock "$kit" --filter raw/no_lock_is_held_in_a_scan --plugin "$plugin" \
+    "$conf" >"$work/out" 2>&1 &
+program=$!
+for ((i = 0; i < 600; i++)); do
+    compgen -G "$TMPDIR/*/data/store/*.snap" >/dev/null && break
+    sleep 0.1
+done
+kill -TERM $program
+checked=$((checked + 1))
+wait $program
+[ $? = 143 ] || wrong "ended by SIGTERM it does not say so: $(<"$work/out")"
+
+# A parent that ignores the end of children must not spoil the verdicts.
+checked=$((checked + 1))
+(trap '' CHLD && "$kit" --filter raw/metadata_is_kept --plugin "$plugin" "$conf" >/dev/null) ||
+    wrong "with SIGCHLD ignored the cases do not pass"
 [ -z "$(ls -A "$TMPDIR")" ] || wrong "left in the temporary directory: $(ls -A "$TMPDIR")"
 
 # What a crashed case printed is shown, and the processes of cases end with the program.
