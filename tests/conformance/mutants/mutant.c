@@ -80,8 +80,8 @@ static struct {
     size_t kept_len;
     struct node *last_lent, *pending, *cached;
     char removed[64][1100], late_removal[PATH_ROOM];
-    unsigned removals, lent, open;
-    atomic_uint inside;
+    unsigned removals, open;
+    atomic_uint lent, inside;
     pthread_mutex_t lock;
 } memory = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -309,8 +309,9 @@ static void write_pending(const struct mutant *store)
 {
     struct mako_error err = {""};
 
-    if (memory.pending)
-        (void)put(store, memory.pending, 0, &err);
+    if (!memory.pending)
+        return;
+    (void)put(store, memory.pending, 0, &err);
     free(memory.pending);
     memory.pending = NULL;
 }
@@ -367,7 +368,9 @@ static bool overlaps(void)
 /* but: the file that is written next. */
 static void remove_late(const char *but)
 {
-    if (memory.late_removal[0] && strcmp(memory.late_removal, but) != 0)
+    if (!memory.late_removal[0])
+        return;
+    if (strcmp(memory.late_removal, but) != 0)
         (void)unlink(memory.late_removal);
     memory.late_removal[0] = '\0';
 }
@@ -423,7 +426,7 @@ static void node_release(void *cookie)
     if (broken("release_logs"))
         node->store->host->log(node->store->host, MAKO_LOG_INFO, "released");
     memory.lent--;
-    if (memory.last_lent == node)
+    if (broken("lent_bytes_change") && memory.last_lent == node)
         memory.last_lent = NULL;
     free(node);
 }
@@ -444,7 +447,8 @@ static int lend_node(const struct mutant *store, struct node *node,
         return broken("declined_is_ok") ? MAKO_OK : MAKO_REFUSED;
     }
     memory.lent++;
-    memory.last_lent = node;
+    if (broken("lent_bytes_change"))
+        memory.last_lent = node;
     return MAKO_OK;
 }
 
