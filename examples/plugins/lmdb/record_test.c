@@ -2,7 +2,7 @@
  * share a hash besides, and values that are none of ours.
  *
  *     record_test DIRECTORY */
-#include "../record.h"
+#include "record.h"
 
 #include <stdbool.h>
 #include <stdio.h>
