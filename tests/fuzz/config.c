@@ -48,9 +48,10 @@ static void read_stores(const struct mako_config *config, const char *const *ove
 static void split(char *text, const char *overrides[OVERRIDES_MAX + 1])
 {
     size_t count = 0;
+    char *rest = NULL;
 
-    for (char *line = strtok(text, "\n"); line && count < OVERRIDES_MAX;
-         line = strtok(NULL, "\n"))
+    for (char *line = strtok_r(text, "\n", &rest); line && count < OVERRIDES_MAX;
+         line = strtok_r(NULL, "\n", &rest))
         overrides[count++] = line;
     overrides[count] = NULL;
 }
