@@ -162,7 +162,7 @@ words() {
             "$source"/plugins/*/*.md | sort -u) \
         <(grep -rhoE --exclude='*.md' '\b(mako|MAKO)_[A-Za-z0-9_]*[A-Za-z0-9]\b' \
             "$source"/{core,cli,plugins,cmake,examples,tests,bench,.ci,CMakeLists.txt} | sort -u) |
-        grep -vx MAKO_TRIXIE) # made of a suite's name, in .ci
+        grep -vxE 'MAKO_(TRIXIE|BOOKWORM)') # made of a suite's name, in .ci
     while read -r word; do
         must "'./dev $word'" grep -qE "^  ([a-z-]+, )?$word\b" <("$source/dev" help)
     done < <(grep -ho '\./dev [a-z-]\+' "$source"/*.md "$source"/docs/*.md | cut -d' ' -f2 |
