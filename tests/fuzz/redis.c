@@ -34,16 +34,27 @@ static struct settings settings = {.host = &host,
 /* ---- answers -------------------------------------------------------------------------
  */
 
+static struct sockaddr_un address = {.sun_family = AF_UNIX};
+static char socket_dir[64];
+
+static void remove_socket(void)
+{
+    (void)unlink(address.sun_path);
+    (void)rmdir(socket_dir);
+}
+
 /* A socket to connect to; one for the life of the program. */
 static int listener(struct endpoint *endpoint)
 {
-    static struct sockaddr_un address = {.sun_family = AF_UNIX};
     static int fd = -1;
-    char dir[] = "/tmp/mako-fuzz.XXXXXX";
+    const char *tmp = getenv("TMPDIR");
 
     if (fd < 0) {
-        MUST(mkdtemp(dir));
-        (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/s", dir);
+        (void)snprintf(socket_dir, sizeof socket_dir, "%.40s/mako-fuzz.XXXXXX",
+                       tmp ? tmp : "/tmp");
+        MUST(mkdtemp(socket_dir));
+        (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/s", socket_dir);
+        MUST(atexit(remove_socket) == 0);
         fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         MUST(fd >= 0);
         MUST(bind(fd, (const struct sockaddr *)&address, sizeof address) == 0);
