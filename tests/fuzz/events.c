@@ -8,8 +8,8 @@
 
 #include <mako/json.h>
 
-#include "../../cli/events.h"
-#include "../../cli/fold.h"
+#include "events.h"
+#include "fold.h"
 
 /* What fold_merge() should give, straight from the RFC: a new document. */
 static json_t *merged(const json_t *target, const json_t *patch)
