@@ -52,18 +52,16 @@ int events_open(const char *path, struct events **events, struct mako_error *err
 {
     bool standard = strcmp(path, "-") == 0;
     int fd = standard ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC);
-    struct events *made;
-    int status;
+    int error = errno, status;
+    struct events *made = must_alloc(NULL, sizeof *made);
 
-    if (fd < 0)
-        return mako_fail(err, MAKO_E_INVALID, "cannot open %s: %s", path,
-                         strerror(errno));
-    made = must_alloc(NULL, sizeof *made);
     *made = (struct events){.name = standard ? must_copy("standard input", 14)
                                              : printable(path, strlen(path))};
-    status = wrap(made, fd, err);
+    status = fd < 0 ? mako_fail(err, MAKO_E_INVALID, "cannot open %s: %s", made->name,
+                                strerror(error))
+                    : wrap(made, fd, err);
     if (status != MAKO_OK) {
-        if (!made->file)
+        if (fd >= 0 && !made->file)
             (void)close(fd);
         events_close(made);
         return status;
