@@ -79,7 +79,7 @@ static struct {
     const void *kept_blob;
     size_t kept_len;
     struct node *last_lent, *pending, *cached;
-    char removed[64][1100], late_removal[PATH_ROOM];
+    char removed[64][1100], late[2][PATH_ROOM]; /* removals to come, the older first */
     unsigned removals, open;
     atomic_uint lent, inside;
     pthread_mutex_t lock;
@@ -372,14 +372,26 @@ static bool overlaps(void)
     return others;
 }
 
-/* but: the file that is written next. */
-static void remove_late(const char *but)
+/* The older of the two, so that the last one is never carried out yet. */
+static void remove_late(void)
 {
-    if (!memory.late_removal[0])
-        return;
-    if (strcmp(memory.late_removal, but) != 0)
-        (void)unlink(memory.late_removal);
-    memory.late_removal[0] = '\0';
+    if (memory.late[0][0])
+        (void)unlink(memory.late[0]);
+    memcpy(memory.late[0], memory.late[1], PATH_ROOM);
+    memory.late[1][0] = '\0';
+}
+
+static bool removed_late(const char *path)
+{
+    return strcmp(memory.late[0], path) == 0 || strcmp(memory.late[1], path) == 0;
+}
+
+/* A file that is written again stays. */
+static void forget_late(const char *path)
+{
+    for (size_t i = 0; i < 2; i++)
+        if (strcmp(memory.late[i], path) == 0)
+            memory.late[i][0] = '\0';
 }
 
 static int mutant_save(void *data, const struct mako_record *record,
@@ -399,7 +411,7 @@ static int mutant_save(void *data, const struct mako_record *record,
         char path[PATH_ROOM];
 
         path_of(store, record->stream, path);
-        remove_late(path);
+        forget_late(path);
     }
     node = node_of(record);
     if (broken("acknowledges_early")) {
@@ -562,7 +574,7 @@ static int mutant_load(void *data, struct mako_str stream, struct mako_sink *sin
     if (overlaps())
         return mako_fail(err, MAKO_E_IO, "two calls at once");
     path_of(store, stream, path);
-    if (strcmp(memory.late_removal, path) == 0)
+    if (removed_late(path))
         return MAKO_NOT_FOUND;
     node = is_cached(stream) ? copy_of(memory.cached) : read_node(path);
     if (!node && errno == 0)
@@ -595,8 +607,8 @@ static int mutant_remove(void *data, struct mako_str stream, struct mako_error *
     if (broken("removed_is_scanned") && memory.removals < 64)
         (void)snprintf(memory.removed[memory.removals++], 1100, "%s", stream.ptr);
     if (broken("removals_are_late")) {
-        remove_late("");
-        (void)snprintf(memory.late_removal, sizeof memory.late_removal, "%s", path);
+        remove_late();
+        (void)snprintf(memory.late[1], PATH_ROOM, "%s", path);
         return MAKO_OK;
     }
     fd = lock_dir(store);
@@ -974,7 +986,8 @@ static void mutant_close(void *data)
     struct mutant *store = data;
 
     write_pending(store);
-    remove_late("");
+    remove_late();
+    remove_late();
     if (store->durability >> 8)
         (void)close((int)(store->durability >> 8));
     free(memory.cached);
