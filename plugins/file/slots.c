@@ -59,16 +59,16 @@ static struct slots_region *add_region(const struct slots_pool *pool, uint32_t r
 
 struct slot *slots_take(struct slots_pool *pool, size_t which, uint32_t room)
 {
-    struct slots_region **at;
+    struct slots_region **at, *region;
     struct slot *slots = NULL;
 
     (void)pthread_mutex_lock(&pool->lock);
     at = find_region(pool, room);
-    if (*at == NULL)
-        *at = add_region(pool, room);
-    if (*at != NULL) {
-        slots = (struct slot *)(*at)->pages.base + which * room;
-        (*at)->users++;
+    region = *at != NULL ? *at : add_region(pool, room);
+    if (region != NULL) {
+        slots = (struct slot *)region->pages.base + which * room;
+        region->users++;
+        *at = region;
     }
     (void)pthread_mutex_unlock(&pool->lock);
     return slots;
