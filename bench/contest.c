@@ -355,19 +355,21 @@ static bool make_turn(struct turn *turn)
 {
     size_t threads = turn->job->threads, len = turn->contest->len;
     size_t batch = turn->job->work == BENCH_SAVE_MANY ? turn->job->batch : 1;
-    bool whole;
-
     turn->states = calloc(threads, sizeof *turn->states);
     turn->rngs = calloc(threads, sizeof *turn->rngs);
-    whole = turn->states && turn->rngs;
-    for (size_t i = 0; whole && i < threads; i++) {
+    if (!turn->states || !turn->rngs)
+        return false;
+    for (size_t i = 0; i < threads; i++) {
+        unsigned char *states = malloc(len * batch);
+
+        if (!states)
+            return false;
+        for (size_t j = 0; j < batch; j++)
+            make_state(states + j * len, len);
+        turn->states[i] = states;
         turn->rngs[i] = bench_rng_make(i + 1);
-        turn->states[i] = malloc(len * batch);
-        whole = turn->states[i] != NULL;
-        for (size_t j = 0; whole && j < batch; j++)
-            make_state(turn->states[i] + j * len, len);
     }
-    return whole;
+    return true;
 }
 
 int bench_contest_run(struct bench_contest *contest, const struct bench_job *job,

@@ -147,6 +147,7 @@ static void gather(struct bench_limit *limit, const struct batch *batch)
         (void)pthread_mutex_unlock(&limit->lock);
         (void)sched_yield();
         (void)pthread_mutex_lock(&limit->lock);
+        /* cppcheck-suppress knownConditionTrueFalse ; others had the lock meanwhile */
         if (batch->used == before && batch->used >= limit->last_used)
             break;
     }

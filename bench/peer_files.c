@@ -90,7 +90,7 @@ static int place(const struct files_peer *peer, const char *id, char name[NAME_M
     uint32_t hash = 2166136261u;
     size_t i;
 
-    for (i = 0; id[i] && i < NAME_MAX - 8; i++) {
+    for (i = 0; i < NAME_MAX - 8 && id[i]; i++) {
         name[i] = id[i];
         if (id[i] == '/')
             name[i] = '%';

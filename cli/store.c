@@ -147,13 +147,16 @@ static int cannot(const char *what, const char *name, int error)
 
 int read_all(const char *name, size_t limit, char **bytes, size_t *len)
 {
-    FILE *in = strcmp(name, "-") == 0 ? stdin : fopen(name, "re");
+    FILE *opened = NULL, *in = stdin;
     char *buffer = NULL;
     size_t room = 0, used = 0;
     int result = EXIT_DONE;
 
-    if (!in)
-        return cannot("open", name, errno);
+    if (strcmp(name, "-") != 0) {
+        in = opened = fopen(name, "re");
+        if (!opened)
+            return cannot("open", name, errno);
+    }
     while (!feof(in) && !ferror(in) && used < limit) {
         if (room - used < 4096)
             buffer = must_alloc(buffer, room = 2 * room + 8192);
@@ -161,8 +164,8 @@ int read_all(const char *name, size_t limit, char **bytes, size_t *len)
     }
     if (ferror(in))
         result = cannot("read", name, errno);
-    if (in != stdin)
-        fclose(in);
+    if (opened)
+        (void)fclose(opened);
     if (result != EXIT_DONE) {
         free(buffer);
         return result;

@@ -49,6 +49,7 @@ struct stream *streams_find(struct streams *streams, const char *id, size_t len)
         grow(streams);
     slot = slot_of(streams, id, len, hash);
     if (*slot)
+        /* cppcheck-suppress identicalInnerCondition ; slot_of() never said so */
         return *slot;
     made = must_alloc(NULL, sizeof *made);
     *made = (struct stream){.id = must_copy(id, len),

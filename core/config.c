@@ -627,9 +627,11 @@ static int copy_place(const struct mako_config *config, const char *name,
     if (!store->source || !store->dir || !store->name || !store->plugin_dirs)
         return no_memory(err);
     for (size_t i = 0; i < count; i++) {
-        store->plugin_dirs[i] = strdup(config->plugin_dirs[i]);
-        if (!store->plugin_dirs[i])
+        char *dir = strdup(config->plugin_dirs[i]);
+
+        if (!dir)
             return no_memory(err);
+        store->plugin_dirs[i] = dir;
     }
     return MAKO_OK;
 }

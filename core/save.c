@@ -134,6 +134,7 @@ static int prepare(const mako_store *store, const char *stream,
 {
     struct mako_save save;
     struct mako_str id;
+    unsigned char *blob = small;
     size_t size;
     int status = mako_check_stream(store, stream, &id, err);
 
@@ -147,12 +148,13 @@ static int prepare(const mako_store *store, const char *stream,
         return status;
     size = mako_envelope_size(id.len, save.state_len);
     if (!small || size > SMALL_BLOB) {
-        *heap = malloc(size);
-        if (!*heap)
+        blob = malloc(size);
+        if (!blob)
             return mako_refuse(store, err, MAKO_E_NOMEM,
                                "stream '%.100s': no memory for %zu bytes", stream, size);
+        *heap = blob;
     }
-    make_record(store, id, &save, *heap ? *heap : small, record);
+    make_record(store, id, &save, blob, record);
     return MAKO_OK;
 }
 

@@ -37,8 +37,8 @@ void compactor_finish(struct compactor *compactor);
 /* NULL is fine. */
 void compactor_free(struct compactor *compactor);
 
-/* As struct log_setup wants it. */
-void compactor_notify(void *compactor);
+/* As struct log_setup wants it; arg is the compactor. */
+void compactor_notify(void *arg);
 
 /* Everything that is dead now; as the operation of a plugin. */
 int compact_all(struct compactor *compactor, struct mako_progress *progress,

@@ -76,7 +76,7 @@ int io_open_parent(const char *path, int *fd)
 
 int io_flush_parent(const char *path)
 {
-    int fd, error = io_open_parent(path, &fd);
+    int fd = -1, error = io_open_parent(path, &fd);
 
     if (error != 0)
         return error;

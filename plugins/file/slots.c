@@ -32,7 +32,7 @@ void slots_pool_done(struct slots_pool *pool)
     (void)pthread_mutex_destroy(&pool->lock);
 }
 
-/* Where the region of room stands in the list, or would; the caller holds the lock. */
+/* Where the region of room stands in the list, or its end; the caller holds the lock. */
 static struct slots_region **find_region(struct slots_pool *pool, uint32_t room)
 {
     struct slots_region **at = &pool->regions;
@@ -42,7 +42,7 @@ static struct slots_region **find_region(struct slots_pool *pool, uint32_t room)
     return at;
 }
 
-static struct slots_region *add_region(const struct slots_pool *pool, uint32_t room)
+static struct slots_region *add_region(struct slots_pool *pool, uint32_t room)
 {
     struct slots_region *region = calloc(1, sizeof *region);
     size_t bytes = pool->tables * room * sizeof(struct slot);
@@ -54,21 +54,23 @@ static struct slots_region *add_region(const struct slots_pool *pool, uint32_t r
         return NULL;
     }
     region->room = room;
+    region->next = pool->regions;
+    pool->regions = region;
     return region;
 }
 
 struct slot *slots_take(struct slots_pool *pool, size_t which, uint32_t room)
 {
-    struct slots_region **at;
+    struct slots_region *region;
     struct slot *slots = NULL;
 
     (void)pthread_mutex_lock(&pool->lock);
-    at = find_region(pool, room);
-    if (*at == NULL)
-        *at = add_region(pool, room);
-    if (*at != NULL) {
-        slots = (struct slot *)(*at)->pages.base + which * room;
-        (*at)->users++;
+    region = *find_region(pool, room);
+    if (region == NULL)
+        region = add_region(pool, room);
+    if (region != NULL) {
+        slots = (struct slot *)region->pages.base + which * room;
+        region->users++;
     }
     (void)pthread_mutex_unlock(&pool->lock);
     return slots;

@@ -466,14 +466,14 @@ static bool add_piece(struct conn *conn, struct piece piece)
 
 static void put(struct conn *conn, const void *bytes, size_t len)
 {
-    struct piece *last =
-        conn->piece_count > 0 ? &conn->pieces[conn->piece_count - 1] : NULL;
+    bool grows =
+        conn->piece_count > 0 && conn->pieces[conn->piece_count - 1].bytes == NULL;
 
     if (failed(conn) || len == 0 || !out_grow(conn, len))
         return;
     memcpy(conn->out + conn->out_len, bytes, len);
-    if (last != NULL && last->bytes == NULL)
-        last->len += len;
+    if (grows)
+        conn->pieces[conn->piece_count - 1].len += len;
     else if (!add_piece(conn, (struct piece){.at = conn->out_len, .len = len}))
         return;
     conn->out_len += len;

@@ -205,11 +205,12 @@ static bool authenticate(const struct settings *settings, struct conn *conn,
 {
     char secret[SECRET_MAX] = "", before[SECRET_MAX] = "";
     bool has = login->password != NULL || login->password_file != NULL;
-    ssize_t len = 0, len_before = -1;
+    ssize_t len_before = -1;
     bool done = false;
 
     for (int tries = 0; tries < 2 && !done; tries++) {
-        len = has ? read_secret(login, secret, trouble) : 0;
+        ssize_t len = has ? read_secret(login, secret, trouble) : 0;
+
         if (len < 0 || (len == len_before && memcmp(secret, before, (size_t)len) == 0))
             break;
         memcpy(before, secret, sizeof secret);

@@ -96,12 +96,16 @@ static bool fetch_heads(const struct scan *scan, const struct reply *keys,
         conn_arg_text(conn, "0");
         conn_arg_text(conn, "47");
     }
-    if (!conn_send(conn))
-        return conn_trouble(conn, trouble);
+    if (!conn_send(conn)) {
+        (void)conn_trouble(conn, trouble);
+        return false;
+    }
     for (size_t i = 0; i < keys->len; i++) {
         heads[i] = conn_reply(conn);
-        if (heads[i] == NULL)
-            return conn_trouble(conn, trouble);
+        if (heads[i] == NULL) {
+            (void)conn_trouble(conn, trouble);
+            return false;
+        }
     }
     return true;
 }

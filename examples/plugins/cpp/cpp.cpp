@@ -118,7 +118,7 @@ static int cpp_load(void *handle, mako_str stream, mako_sink *sink, mako_error *
         if (sink->lend(sink, &found->meta, found->blob.data(), found->blob.size(),
                        release, share.get()) != 0)
             return MAKO_REFUSED;
-        share.release(); // the host's now
+        (void)share.release(); // the host's now
         return MAKO_OK;
     });
 }

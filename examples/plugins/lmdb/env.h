@@ -29,7 +29,7 @@ struct env_setup {
 };
 
 /* Made where only the last part of dir is missing; shared where this process has it. */
-int env_get(const struct env_setup *setup, struct env **env, struct mako_error *err);
+int env_get(const struct env_setup *setup, struct env **out, struct mako_error *err);
 
 void env_put(struct env *env);
 

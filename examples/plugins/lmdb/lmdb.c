@@ -204,6 +204,7 @@ static int lmdb_save_many(void *handle, const struct mako_record *records, size_
                           int *statuses, struct mako_error *err)
 {
     struct store *store = handle;
+    /* cppcheck-suppress unusedVariable ; other is where first points later */
     struct mako_error other, *first = err;
     int status = check_writable(store, err);
     size_t n;

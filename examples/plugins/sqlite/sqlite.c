@@ -87,6 +87,7 @@ static bool is_of_item(int status)
 static int save_all(struct table *table, const struct mako_record *records, size_t count,
                     int *statuses, struct mako_error *err)
 {
+    /* cppcheck-suppress unusedVariable ; other is where first points later */
     struct mako_error other, *first = err;
 
     for (size_t i = 0; i < count; i++) {

@@ -19,7 +19,7 @@ struct table_setup {
     bool read_only, power;
 };
 
-int table_open(const struct table_setup *setup, struct table **table,
+int table_open(const struct table_setup *setup, struct table **out,
                struct mako_error *err);
 
 void table_close(struct table *table);

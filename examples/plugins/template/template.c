@@ -67,8 +67,8 @@ static int template_save(void *store, const struct mako_record *record,
         free(node);
         return mako_fail(err, MAKO_E_NOMEM, "no memory for a node");
     }
-    if (*place != node) { /* it had one: the new one takes its place */
-        free(*place);
+    if (*place != node) { /* -fanalyzer: tsearch() keeps node, though it says const */
+        free(*place);     /* it had one: the new one takes its place */
         *place = node;
     }
     return MAKO_OK;

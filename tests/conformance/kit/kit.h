@@ -85,8 +85,8 @@ int kit_inside(struct kit_options *options);
 enum verdict kit_inside_case(const struct kit_options *options, const struct kit_case *c,
                              const char *root, struct trial *t);
 
-/* A case of level raw: t is prepared; binary is the plugin. */
-enum verdict kit_raw_case(const struct test_case *test, const char *binary,
+/* A case of level raw: t is prepared; path is the plugin. */
+enum verdict kit_raw_case(const struct test_case *test, const char *path,
                           struct trial *t);
 
 /* What the kit removes of its own accord: a directory and all that is in it. */

@@ -426,7 +426,7 @@ static enum verdict another_process_sees_it_at_once(struct trial *t)
 /* Saves every STREAMSth sequence of one stream; none is behind what it saw before. */
 static int race(struct trial *t, void *arg)
 {
-    uint64_t first = (uint64_t)(uintptr_t)arg, seen = 0;
+    uint64_t first = (uint64_t)(uintptr_t)arg, seen;
     struct raw_store s;
 
     if (raw_open_well(t, &s) != PASS)
