@@ -13,7 +13,7 @@ mkdir inner
 file_store inner/f 3
 sed -i 's|inner/f.d|f.d|' inner/f.json
 echo x >state
-: >out >err
+touch out err
 (umask 0 && "$cli" -c inner/f.json save plain --sequence 1 --schema 1 state) >out 2>err
 # What lies outside of the store.
 outside() { find . -path ./inner/f.d -prune -o -print | sort; }

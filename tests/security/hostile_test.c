@@ -139,6 +139,9 @@ Test(hostile, ids_in_messages)
 
     mako_set_log(hear, &heard);
     expect_text("nothing", load_any(store, EVIL, &err), MAKO_NOT_FOUND, &err);
+    p.orders.load = MAKO_NOT_FOUND; /* without a word of its own: the library's */
+    expect_text("silence", load_any(store, EVIL, &err), MAKO_NOT_FOUND, &err);
+    p.orders.load = MAKO_OK;
     expect_text("range", mako_store_load(store, EVIL, &none, &snapshot, NULL, &err),
                 MAKO_E_INVALID, &err);
     expect_text("sequence", save_text(store, EVIL, 0, "x", &err), MAKO_E_INVALID, &err);
