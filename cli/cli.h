@@ -122,6 +122,9 @@ json_t *json_text(const char *text);
 void json_meta(json_t *object, const struct mako_meta *meta);
 /* Put value, whose reference is taken, into object. */
 void json_put(json_t *object, const char *key, json_t *value);
+/* How jansson writes to out: any value, and to a terminal in ASCII, since an id may have
+ * C1 control characters, which JSON does not escape. */
+size_t json_flags(FILE *out);
 /* One document and a newline; takes the reference. */
 void json_print(FILE *out, json_t *document);
 

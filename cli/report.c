@@ -64,11 +64,11 @@ static void write_stream(FILE *out, const struct stream *stream)
     bool failed;
 
     fputs("{\"stream\":", out);
-    failed = !id || json_dumpf(id, out, JSON_ENCODE_ANY) != 0;
+    failed = !id || json_dumpf(id, out, json_flags(out)) != 0;
     fprintf(out,
             ",\"sequence\":%" PRIu64 ",\"state\":", mako_process_seq(stream->process));
     failed |= json_dumpf(fold_document(mako_process_state(stream->process)), out,
-                         JSON_COMPACT | JSON_SORT_KEYS) != 0;
+                         JSON_COMPACT | JSON_SORT_KEYS | json_flags(out)) != 0;
     fputs("}\n", out);
     json_decref(id);
     if (failed && !ferror(out))

@@ -229,9 +229,14 @@ void json_meta(json_t *object, const struct mako_meta *meta)
     json_put(object, "created_ms", json_integer(meta->created_ms));
 }
 
+size_t json_flags(FILE *out)
+{
+    return JSON_ENCODE_ANY | (isatty(fileno(out)) ? JSON_ENSURE_ASCII : 0);
+}
+
 void json_print(FILE *out, json_t *document)
 {
-    int failed = json_dumpf(document, out, JSON_INDENT(2) | JSON_ENCODE_ANY);
+    int failed = json_dumpf(document, out, JSON_INDENT(2) | json_flags(out));
 
     json_decref(document);
     if (failed)

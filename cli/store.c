@@ -28,7 +28,7 @@ int failed_on(const char *stream, int status, const struct mako_error *err)
 
 const char *config_path(const struct args *args)
 {
-    const char *path = getenv("MAKO_SNAPSHOT_CONFIG");
+    const char *path = secure_getenv("MAKO_SNAPSHOT_CONFIG");
 
     if (args->config)
         return args->config;

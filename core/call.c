@@ -49,6 +49,7 @@ int mako_refuse(const mako_store *store, struct mako_error *err, int status,
     va_start(args, format);
     (void)vsnprintf(err->text + used, sizeof err->text - used, format, args);
     va_end(args);
+    mako_text_clean(err->text);
     return status;
 }
 
@@ -84,11 +85,14 @@ static void say_usual(const struct mako_call *call, struct mako_str text,
                       struct mako_error *err)
 {
     const char *prefix = call->store->prefix;
+    char *id;
     size_t at = mako_error_add(err, 0, prefix, strlen(prefix));
 
     if (call->stream) {
         at = mako_error_add(err, at, "stream '", 8);
+        id = err->text + at;
         at = mako_error_add(err, at, call->stream, strnlen(call->stream, 100));
+        mako_text_clean(id);
         at = mako_error_add(err, at, "': ", 3);
     }
     (void)mako_error_add(err, at, text.ptr, text.len);

@@ -322,7 +322,7 @@ static int add_override(struct mako_store_config *store, const char *word,
     made.text = strdup(equals + 1);
     if (!made.key || !made.text) {
         free(made.key);
-        free(made.text);
+        mako_wipe_free(made.text);
         return no_memory(err);
     }
     while (pair < store->options + store->option_count &&
@@ -332,7 +332,7 @@ static int add_override(struct mako_store_config *store, const char *word,
         store->option_count++;
     } else {
         free(pair->key);
-        free(pair->text);
+        mako_wipe_free(pair->text);
     }
     *pair = made;
     return MAKO_OK;
@@ -549,13 +549,20 @@ char **mako_config_dirs(const struct mako_config *config)
 
 /* ---- one store ---------------------------------------------------------------- */
 
+void mako_wipe_free(char *text)
+{
+    if (text)
+        explicit_bzero(text, strlen(text));
+    free(text);
+}
+
 void mako_store_config_free(struct mako_store_config *store)
 {
     if (!store)
         return;
     for (size_t i = 0; i < store->option_count; i++) {
         free(store->options[i].key);
-        free(store->options[i].text);
+        mako_wipe_free(store->options[i].text);
     }
     free(store->options);
     free_strings(store->plugin_dirs);

@@ -59,6 +59,9 @@ MAKO_CHECKED int mako_config_store(const struct mako_config *config, const char 
                                    struct mako_error *err);
 void mako_store_config_free(struct mako_store_config *store);
 
+/* free() of a string that may be a password, which is not left behind.  NULL is fine. */
+void mako_wipe_free(char *text);
+
 /* "power" and so on; NULL for a number that is none. */
 const char *mako_durability_name(uint32_t durability);
 

@@ -6,12 +6,17 @@
 
 #include <mako/snapshot.h>
 
-/* Names come from anywhere; a text is one line, and does nothing to a terminal. */
-static void clean(char *text)
+/* Names come from anywhere; a text is one line, and does nothing to a terminal.  As
+ * mako_fail() does it, C1 (U+0080 to U+009F) included: one of them is an escape too. */
+void mako_text_clean(char *text)
 {
-    for (; *text != '\0'; text++)
+    for (; *text != '\0'; text++) {
         if ((unsigned char)*text < 0x20 || *text == 0x7f)
             *text = '?';
+        else if ((unsigned char)text[0] == 0xc2 &&
+                 ((unsigned char)text[1] & 0xe0) == 0x80)
+            text[0] = text[1] = '?';
+    }
 }
 
 void mako_error_prefix(struct mako_error *err, const char *prefix)
@@ -26,7 +31,7 @@ void mako_error_prefix(struct mako_error *err, const char *prefix)
     memmove(err->text + add, err->text, have);
     memcpy(err->text, prefix, add);
     err->text[add + have] = '\0';
-    clean(err->text);
+    mako_text_clean(err->text);
 }
 
 /* ---- the log ------------------------------------------------------------------ */
@@ -54,7 +59,7 @@ void mako_log(int level, const char *format, ...)
     va_start(args, format);
     (void)vsnprintf(line, sizeof line, format, args);
     va_end(args);
-    clean(line);
+    mako_text_clean(line);
 
     pthread_mutex_lock(&log_lock);
     to = log_to;

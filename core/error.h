@@ -9,6 +9,10 @@
 
 #include <mako/store_plugin.h>
 
+/* Control characters in a text become '?'; every text that is made without mako_fail() or
+ * mako_log() goes through here. */
+void mako_text_clean(char *text);
+
 /* Put prefix before what err says already, cutting the end where it gets too long. */
 void mako_error_prefix(struct mako_error *err, const char *prefix);
 

@@ -155,7 +155,7 @@ static int set_text(const struct mako_option *row, const char *text, const char 
     }
     if (!copy)
         return mako_fail(err, MAKO_E_NOMEM, "options.%s: no memory", row->name);
-    free(options->strings[at]);
+    mako_wipe_free(options->strings[at]);
     options->strings[at] = copy;
     options->values[at].str = copy;
     return MAKO_OK;
@@ -298,7 +298,7 @@ int mako_options_convert(const struct mako_option *table, size_t count,
 void mako_options_free(struct mako_options *options)
 {
     for (size_t i = 0; options->strings && i < options->count; i++)
-        free(options->strings[i]);
+        mako_wipe_free(options->strings[i]);
     free(options->strings);
     free(options->values);
     *options = (struct mako_options){0};

@@ -220,6 +220,7 @@ static int open_plugin(struct mako_plugin *plugin, struct mako_store_config *con
     atomic_init(&store->refs, 1);
     (void)snprintf(store->prefix, sizeof store->prefix,
                    "store '%.60s' (%s): ", config->name, plugin->ops.name);
+    mako_text_clean(store->prefix);
     init_host(store);
     status = check_declared(store, err);
     if (status == MAKO_OK)

@@ -30,6 +30,8 @@ int io_open(int dir, const char *name, int flags, int *fd)
 {
     int opened;
 
+    if (dir != AT_FDCWD)
+        flags |= O_NOFOLLOW | O_NONBLOCK;
     do
         opened = openat(dir, name, flags | O_CLOEXEC, (mode_t)0600);
     while (opened < 0 && errno == EINTR);

@@ -19,7 +19,9 @@
 /* The status that tells of a failure with this error. */
 int io_status(int error);
 
-/* Open name below the directory dir, CLOEXEC; new files get mode 0600. */
+/* Open name below the directory dir, CLOEXEC; new files get mode 0600.  Unless dir is
+ * AT_FDCWD, name may not be a symbolic link: whoever can write the directory does not
+ * choose which file elsewhere is written; and opening a FIFO does not wait. */
 int io_open(int dir, const char *name, int flags, int *fd);
 void io_close(int fd);
 

@@ -362,8 +362,30 @@ reference() {
     must "everything has a description" diff /dev/null <(grep '^-' described)
 }
 
+# Each test and case that security.md names exists, and what exists for it is named.
+# shellcheck disable=SC2016 # the page's backquotes
+security() {
+    local name
+    ctest --test-dir "$build" -N | sed -n 's/^ *Test *#[0-9]*: //p' >there
+    awk -F'|' '/^\| / && NF == 4 && $3 != " tests " {print $3}' \
+        "$source/docs/security.md" >column
+    must "each line of a table names tests" diff /dev/null <(grep -v '`' column)
+    grep -o '`[^`]*`' column | tr -d '`' | sort -u >named
+    while read -r name; do
+        case $name in
+        */*)
+            must "the case $name" grep -rqE --include='*_test.c' \
+                "^Test\(${name%/*}, ${name#*/}\)" "$source/tests"
+            ;;
+        *) must "the test $name" grep -qxF -- "$name" there ;;
+        esac
+    done <named
+    must "tests that the page does not name" diff /dev/null \
+        <(grep '^security\.' there | grep -vxF -f named)
+}
+
 case $part in
-options | promises | keys | conf | words | links | manual | reference | mechanism | messages | envelope) "$part" ;;
+security | options | promises | keys | conf | words | links | manual | reference | mechanism | messages | envelope) "$part" ;;
 *) wrong "no part '$part'" ;;
 esac
 echo "$checked checked, $bad wrong"

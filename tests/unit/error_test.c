@@ -227,6 +227,35 @@ static void hear(void *arg, int level, const char *message)
     (void)snprintf(seen->text, sizeof seen->text, "%s", message);
 }
 
+/* Escapes, line breaks, DEL and both bytes of C1; other characters stay as they are. */
+#define HOSTILE                  \
+    "a\033[31m\r\n\x7f\xc2\x9b"  \
+    "2J\xc2\x80\xc2\xa0\xc3\x9b" \
+    "z"
+#define HARMLESS "a?[31m?????2J??\xc2\xa0\xc3\x9bz"
+
+Test(error, control_characters_reach_no_text)
+{
+    struct mako_error err;
+
+    cr_assert_eq(mako_fail(&err, MAKO_E_IO, "%s", HOSTILE), MAKO_E_IO);
+    cr_assert_str_eq(err.text, HARMLESS);
+    (void)mako_fail(&err, MAKO_E_IO, "x\xc2");
+    cr_assert_str_eq(err.text, "x\xc2");
+    err.text[0] = '\0';
+    mako_error_prefix(&err, HOSTILE);
+    cr_assert_str_eq(err.text, HARMLESS);
+}
+
+Test(error, control_characters_reach_no_log)
+{
+    struct seen seen = {-1, ""};
+
+    mako_set_log(hear, &seen);
+    mako_log(MAKO_LOG_WARN, "%s", HOSTILE);
+    cr_assert_str_eq(seen.text, HARMLESS);
+}
+
 Test(error, log_goes_where_it_was_sent)
 {
     struct seen seen = {-1, ""};

@@ -80,9 +80,13 @@ mako_fail(struct mako_error *err, int status, const char *format, ...)
     va_start(args, format);
     (void)vsnprintf(err->text, sizeof err->text, format, args);
     va_end(args);
-    for (text = err->text; *text != '\0'; text++)
+    for (text = err->text; *text != '\0'; text++) {
         if ((unsigned char)*text < 0x20 || *text == 0x7f)
             *text = '?';
+        else if ((unsigned char)text[0] == 0xc2 &&
+                 ((unsigned char)text[1] & 0xe0) == 0x80)
+            text[0] = text[1] = '?'; /* C1: U+0080 to U+009F */
+    }
     return status;
 }
 
