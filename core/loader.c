@@ -99,7 +99,8 @@ static int check_file(const char *path, struct stat *st, struct mako_error *err)
 
     real = realpath(path, NULL);
     if (!real)
-        return mako_fail(err, MAKO_E_CONFIG, "%s: %s", path, strerror(errno));
+        return mako_fail(err, errno == ENOMEM ? MAKO_E_NOMEM : MAKO_E_CONFIG, "%s: %s",
+                         path, strerror(errno));
     status = check_directory_of(real, err);
     free(real);
     return status;
