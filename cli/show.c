@@ -234,6 +234,8 @@ void json_print(FILE *out, json_t *document)
     int failed = json_dumpf(document, out, JSON_INDENT(2) | JSON_ENCODE_ANY);
 
     json_decref(document);
+    if (failed && !ferror(out))
+        no_memory();
     if (failed)
         exit(complain(EXIT_USAGE, "cannot write the JSON document"));
     fputc('\n', out);

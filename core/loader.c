@@ -320,7 +320,10 @@ static int map_file(const char *path, entry_function *function, struct mako_erro
     void *handle, *symbol;
 
     (void)dlerror();
+    errno = 0; /* without memory dlopen() may as well say that there is no such file */
     handle = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+    if (!handle && errno == ENOMEM)
+        return mako_fail(err, MAKO_E_NOMEM, "%s: no memory", path);
     if (!handle)
         return say_unloadable(path, dlerror(), err);
     symbol = dlsym(handle, "mako_store_plugin_entry");

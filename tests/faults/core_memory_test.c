@@ -549,14 +549,14 @@ static void make_world(struct world *w, const char *plugin, const char *durabili
     (void)snprintf(w->dir, sizeof w->dir, "%.40s/mako-heap.XXXXXX",
                    access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
     cr_assert_not_null(mkdtemp(w->dir));
+    cr_assert_eq(setenv("MAKO_PLUGIN_PATH", MAKO_PLUGINS ":" MAKO_TEST_PLUGINS, 1), 0);
     (void)snprintf(w->path, sizeof w->path, "%s/conf.json", w->dir);
     file = fopen(w->path, "w");
     cr_assert_not_null(file);
     (void)fprintf(file,
-                  "{\"plugin_dirs\": [\"%s\", \"%s\"], \"stores\": {\"s\": {\"plugin\": "
-                  "\"%s\", \"durability\": \"%s\", \"snapshot_every\": 10, "
+                  "{\"stores\": {\"s\": {\"plugin\": \"%s\", \"durability\": \"%s\", "
                   "\"schema\": {\"min\": 1, \"max\": 1}, \"options\": {%s}}}}",
-                  MAKO_PLUGINS, MAKO_TEST_PLUGINS, plugin, durability, options);
+                  plugin, durability, options);
     cr_assert_eq(fclose(file), 0);
 }
 
