@@ -13,6 +13,12 @@
 #include <mako/json.h>
 
 #include "heap.h"
+#ifdef MAKO_REDIS
+#include <errno.h>
+#include <netdb.h>
+
+#include "sockets.h"
+#endif
 
 enum {
     SMALL = 100,
@@ -555,6 +561,7 @@ static void make_world(struct world *w, const char *plugin, const char *durabili
     cr_assert_not_null(file);
     (void)fprintf(file,
                   "{\"stores\": {\"s\": {\"plugin\": \"%s\", \"durability\": \"%s\", "
+                  "\"retry_after\": 0, "
                   "\"schema\": {\"min\": 1, \"max\": 1}, \"options\": {%s}}}}",
                   plugin, durability, options);
     cr_assert_eq(fclose(file), 0);
@@ -638,6 +645,8 @@ static void run_plugin(const char *plugin, const char *durability, const char *o
 
 TestSuite(core_memory, .timeout = 300);
 
+#ifndef MAKO_REDIS
+
 Test(core_memory, noop)
 {
     run_plugin("noop", "none", "");
@@ -658,3 +667,104 @@ Test(core_memory, a_plain_plugin)
 {
     run_plugin("probe-plugin", "memory", "");
 }
+
+#else /* on a real server, which with-redis starts */
+
+/* ---- sockets -------------------------------------------------------------------------
+ */
+
+struct socket_fault {
+    const char *name;
+    enum socket_call call;
+    int error;
+    bool invisible; /* nothing may fail */
+};
+
+static const struct socket_fault socket_faults[] = {
+    {"socket", CALL_SOCKET, EMFILE, false},
+    {"connect", CALL_CONNECT, ECONNREFUSED, false},
+    {"connect", CALL_CONNECT, ENETUNREACH, false},
+    {"sendmsg", CALL_SENDMSG, EPIPE, false},
+    {"sendmsg", CALL_SENDMSG, ENOBUFS, false},
+    {"sendmsg", CALL_SENDMSG, EINTR, true},
+    {"sendmsg", CALL_SENDMSG, -1, true},
+    {"recvmsg", CALL_RECVMSG, ECONNRESET, false},
+    {"recvmsg", CALL_RECVMSG, ENOMEM, false},
+    {"recvmsg", CALL_RECVMSG, EINTR, true},
+    {"recvmsg", CALL_RECVMSG, -1, true},
+    {"poll", CALL_POLL, ENOMEM, false},
+    {"poll", CALL_POLL, EINTR, true},
+    {"setsockopt", CALL_SETSOCKOPT, ENOBUFS, false},
+    {"getaddrinfo", CALL_GETADDRINFO, EAI_AGAIN, false},
+    {"getaddrinfo", CALL_GETADDRINFO, EAI_MEMORY, false},
+};
+
+static bool try_socket(struct world *w, const struct call *call,
+                       const struct socket_fault *fault, long nth)
+{
+    struct mako_error err = {.text = ""};
+    int status;
+    bool fired;
+
+    sockets_fail(fault->call, nth, fault->error);
+    status = call->run(w, &err);
+    fired = sockets_heal();
+    if (status != call->wanted)
+        cr_assert(fired && !fault->invisible && err.text[0] != '\0' &&
+                      (status == MAKO_E_UNAVAILABLE || status == MAKO_E_NOMEM ||
+                       status == MAKO_E_IO),
+                  "%s: %s %ld, error %d: status %d: '%s'", call->name, fault->name, nth,
+                  fault->error, status, err.text);
+    if (w->store != NULL)
+        check_all(w);
+    if (fired) {
+        status = call->run(w, &err);
+        cr_assert_eq(status, call->wanted, "%s: after %s %ld, error %d: status %d: '%s'",
+                     call->name, fault->name, nth, fault->error, status, err.text);
+    }
+    return fired;
+}
+
+static void try_sockets(struct world *w, const struct call *call)
+{
+    long trials = 0;
+
+    for (size_t i = 0; i < sizeof socket_faults / sizeof socket_faults[0]; i++)
+        for (long nth = 1; nth < 12 && try_socket(w, call, &socket_faults[i], nth); nth++)
+            trials++;
+    (void)fprintf(stderr, "%s: %ld trials of sockets\n", call->name, trials);
+}
+
+#define REDIS_OPTIONS "\"endpoints\": \"${R}\", \"key_prefix\": \"${P}\""
+
+/* The configuration has short strings, see heap.h. */
+static void name_server(const char *prefix)
+{
+    cr_assert_not_null(getenv("MAKO_TEST_REDIS"));
+    cr_assert_eq(setenv("R", getenv("MAKO_TEST_REDIS"), 1), 0);
+    cr_assert_eq(setenv("P", prefix, 1), 0);
+}
+
+Test(core_memory, redis)
+{
+    name_server("memory:");
+    run_plugin("redis", "crash", REDIS_OPTIONS);
+}
+
+Test(core_memory, redis_sockets)
+{
+    struct world w;
+    struct mako_error err;
+
+    name_server("sockets:");
+    mako_set_log(on_log, NULL);
+    make_world(&w, "redis", "crash", REDIS_OPTIONS);
+    try_sockets(&w, &openings[0]);
+    cr_assert_eq(mako_store_open(w.path, NULL, &w.store, &err), MAKO_OK, "%s", err.text);
+    for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++)
+        try_sockets(&w, &calls[i]);
+    try_sockets(&w, &listing[0]);
+    mako_store_unref(w.store);
+    remove_tree(w.dir);
+}
+#endif
