@@ -1,5 +1,5 @@
 /* tests/faults/cli_memory_test.c - every allocation of the command-line program fails:
- * each one once, and all from then on.
+ * each one once, and all from then on; and its output goes to a full device.
  *
  * The program's own files are linked in, and its main() is cli_main(); each trial is a
  * process.  It ends with the output of a run in which nothing fails, or with the exit
@@ -88,14 +88,12 @@ static void read_back(int fd, char text[ROOM])
     ssize_t got = pread(fd, text, ROOM - 1, 0);
 
     text[got > 0 ? got : 0] = '\0';
-    (void)close(fd);
 }
 
-/* Run argv while the nth allocation fails (0: none does). */
-static void run(char **argv, long nth, long times, struct outcome *outcome)
+/* Run argv while the nth allocation fails (0: none does), its output to out. */
+static void run_to(int out, char **argv, long nth, long times, struct outcome *outcome)
 {
-    int out = memfd_create("out", MFD_CLOEXEC), err = memfd_create("err", MFD_CLOEXEC);
-    int status = 0;
+    int err = memfd_create("err", MFD_CLOEXEC), status = 0;
     pid_t child;
 
     shared->fired = false;
@@ -109,6 +107,15 @@ static void run(char **argv, long nth, long times, struct outcome *outcome)
     read_back(out, outcome->out);
     drop_numbers(outcome->out);
     read_back(err, outcome->err);
+    (void)close(err);
+}
+
+static void run(char **argv, long nth, long times, struct outcome *outcome)
+{
+    int out = memfd_create("out", MFD_CLOEXEC);
+
+    run_to(out, argv, nth, times, outcome);
+    (void)close(out);
 }
 
 /* ---- trials --------------------------------------------------------------------------
@@ -147,6 +154,23 @@ static long try_times(char **argv, const struct outcome *wanted, long times)
     return trials;
 }
 
+/* Standard output on a device that is full: that is said, where something is written. */
+static void try_full(char **argv, const struct outcome *wanted)
+{
+    int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+    struct outcome got;
+
+    if (full < 0) {
+        failures++;
+        return;
+    }
+    run_to(full, argv, 0, 0, &got);
+    (void)close(full);
+    if (wanted->out[0] == '\0' ? got.code != 0
+                               : got.code == 0 || strstr(got.err, "No space") == NULL)
+        complain(argv, 0, 0, &got);
+}
+
 static void try_command(char **argv)
 {
     struct outcome wanted, again;
@@ -155,6 +179,7 @@ static void try_command(char **argv)
     run(argv, 0, 0, &wanted);
     if (wanted.code != 0)
         complain(argv, 0, 0, &wanted);
+    try_full(argv, &wanted);
     trials = try_times(argv, &wanted, 1) + try_times(argv, &wanted, HEAP_FOREVER);
     run(argv, 0, 0, &again);
     if (!is_right(&wanted, &again) || again.code != wanted.code)
