@@ -223,11 +223,15 @@ static int read_event(const struct events *events, const char *line, size_t len,
                       struct event *event, struct mako_error *err)
 {
     json_error_t error;
-    json_t *root = json_loadb(line, len, JSON_ALLOW_NUL, &error);
-    json_t *stream = json_object_get(root, "stream");
-    json_t *sequence = json_object_get(root, "sequence");
+    json_t *root, *stream, *sequence;
     const char *why;
 
+    errno = 0; /* says whether it is for memory that jansson fails */
+    root = json_loadb(line, len, JSON_ALLOW_NUL, &error);
+    stream = json_object_get(root, "stream");
+    sequence = json_object_get(root, "sequence");
+    if (!root && errno == ENOMEM)
+        no_memory();
     if (!root)
         return not_json(events, &error, err);
     *event = (struct event){.line = events->line,

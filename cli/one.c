@@ -1,4 +1,5 @@
 /* cli/one.c - the commands about one stream's snapshot: save, load, show. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -133,9 +134,13 @@ static json_t *hex(const void *bytes, size_t len)
 static void put_state(json_t *object, const void *bytes, size_t len)
 {
     const void *first = bytes ? bytes : "";
-    json_t *state = json_loadb(
-        first, len, JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, NULL);
+    json_t *state;
 
+    errno = 0; /* says whether it is for memory that jansson fails */
+    state = json_loadb(first, len,
+                       JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, NULL);
+    if (!state && errno == ENOMEM)
+        no_memory();
     if (state)
         json_put(object, "state", state);
     else

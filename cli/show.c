@@ -239,6 +239,8 @@ void json_print(FILE *out, json_t *document)
     int failed = json_dumpf(document, out, JSON_INDENT(2) | json_flags(out));
 
     json_decref(document);
+    if (failed && !ferror(out))
+        no_memory();
     if (failed)
         exit(complain(EXIT_USAGE, "cannot write the JSON document"));
     fputc('\n', out);

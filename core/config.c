@@ -111,26 +111,31 @@ static int variable(const struct place *at, const char *p, const char **end,
     return MAKO_OK;
 }
 
-static int expand_into(FILE *out, const struct place *at, const char *text,
+/* Text with environment variables filled in, as far as out is not NULL; its length. */
+static int expand_into(char *out, size_t *len, const struct place *at, const char *text,
                        struct mako_error *err)
 {
+    *len = 0;
     while (*text) {
-        const char *value;
+        const char *piece = text;
+        size_t size = 1;
         int status;
 
         if (text[0] != '$') {
-            (void)fputc(*text++, out);
+            text++;
         } else if (text[1] == '$') {
-            (void)fputc('$', out);
             text += 2;
         } else if (text[1] == '{') {
-            status = variable(at, text + 2, &text, &value, err);
+            status = variable(at, text + 2, &text, &piece, err);
             if (status != MAKO_OK)
                 return status;
-            (void)fputs(value, out);
+            size = strlen(piece);
         } else {
             return refuse(at, err, "a lone '$': write '$$', or '${NAME}'");
         }
+        if (out)
+            memcpy(out + *len, piece, size);
+        *len += size;
     }
     return MAKO_OK;
 }
@@ -139,16 +144,16 @@ static int expand_into(FILE *out, const struct place *at, const char *text,
 static int expand(const struct place *at, const char *text, char **out,
                   struct mako_error *err)
 {
-    char *made = NULL;
-    size_t len = 0;
-    FILE *stream = open_memstream(&made, &len);
-    int status;
+    char *made;
+    size_t len;
+    int status = expand_into(NULL, &len, at, text, err);
 
-    if (!stream)
+    if (status != MAKO_OK)
+        return status;
+    made = calloc(len + 1, 1);
+    if (!made)
         return no_memory(err);
-    status = expand_into(stream, at, text, err);
-    if (fclose(stream) != 0 && status == MAKO_OK)
-        status = no_memory(err);
+    status = expand_into(made, &len, at, text, err);
     if (status != MAKO_OK) {
         free(made);
         return status;
@@ -440,22 +445,29 @@ static int check_root(struct mako_config *config, struct mako_error *err)
     return get_dirs(config, err);
 }
 
+/* errno says whether it was for memory that jansson failed: its own error does not. */
 static int parse(const struct mako_source *source, struct mako_config *config,
                  struct mako_error *err)
 {
     json_error_t why;
     FILE *file;
 
+    errno = 0;
     if (source->json) {
         config->root =
             json_loadb(source->json, source->json_len, JSON_REJECT_DUPLICATES, &why);
     } else {
         file = fopen(source->path, "re");
+        if (!file && errno == ENOMEM)
+            return no_memory(err);
         if (!file)
             return mako_fail(err, MAKO_E_CONFIG, "%s: %s", source->path, strerror(errno));
+        errno = 0;
         config->root = json_loadf(file, JSON_REJECT_DUPLICATES, &why);
         (void)fclose(file);
     }
+    if (!config->root && errno == ENOMEM)
+        return no_memory(err);
     if (!config->root)
         return mako_fail(err, MAKO_E_CONFIG, "%s:%d:%d: %s", config->source, why.line,
                          why.column, why.text);
@@ -488,6 +500,8 @@ static int open_config(const struct mako_source *source, struct mako_config *con
     if (status != MAKO_OK)
         return status;
     config->dir = base_dir(source);
+    if (!config->dir && errno == ENOMEM)
+        return no_memory(err);
     if (!config->dir)
         return mako_fail(err, MAKO_E_CONFIG, "%s: its directory: %s", config->source,
                          strerror(errno));

@@ -1,6 +1,7 @@
 /* json.c - states that are JSON documents: thin helpers over snapshot.h and process.h. */
 #include <mako/json.h>
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,10 +15,11 @@ static int no_json(struct mako_error *err, int status, const char *why)
     return err ? mako_fail(err, status, "state: %s", why) : status;
 }
 
-/* A new string, or NULL. */
-static char *dump(const json_t *state)
+/* Why jansson failed, where errno was 0 before: its own error does not tell. */
+static int not_encoded(struct mako_error *err, int status)
 {
-    return json_dumps(state, ENCODING);
+    return errno == ENOMEM ? no_json(err, MAKO_E_NOMEM, "no memory")
+                           : no_json(err, status, "cannot be encoded as JSON");
 }
 
 int mako_json_save(mako_store *store, const char *stream, const struct mako_save *save,
@@ -30,9 +32,10 @@ int mako_json_save(mako_store *store, const char *stream, const struct mako_save
 
     if (status != MAKO_OK)
         return status;
-    text = dump(state);
+    errno = 0;
+    text = json_dumps(state, ENCODING);
     if (!text)
-        return no_json(err, MAKO_E_INVALID, "cannot be encoded as JSON");
+        return not_encoded(err, MAKO_E_INVALID);
     with.struct_size = sizeof with;
     with.state = text;
     with.state_len = strlen(text);
@@ -45,9 +48,11 @@ static int parse(const void *bytes, size_t len, int failure, json_t **state,
                  struct mako_error *err)
 {
     json_error_t why;
-    json_t *made = json_loadb(bytes, len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &why);
+    json_t *made;
 
-    if (!made && json_error_code(&why) == json_error_out_of_memory)
+    errno = 0;
+    made = json_loadb(bytes, len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &why);
+    if (!made && errno == ENOMEM)
         return no_json(err, MAKO_E_NOMEM, "no memory");
     if (!made)
         return err ? mako_fail(err, failure, "state: not JSON: %s", why.text) : failure;
@@ -94,8 +99,9 @@ static int put_piece(const char *buffer, size_t size, void *data)
 
 int mako_json_encode(const json_t *state, mako_bytes *out, struct mako_error *err)
 {
+    errno = 0;
     if (json_dump_callback(state, put_piece, out, ENCODING) != 0)
-        return no_json(err, MAKO_E_CALLBACK, "cannot be encoded as JSON, or no memory");
+        return not_encoded(err, MAKO_E_CALLBACK);
     return MAKO_OK;
 }
 

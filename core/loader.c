@@ -99,7 +99,8 @@ static int check_file(const char *path, struct stat *st, struct mako_error *err)
 
     real = realpath(path, NULL);
     if (!real)
-        return mako_fail(err, MAKO_E_CONFIG, "%s: %s", path, strerror(errno));
+        return mako_fail(err, errno == ENOMEM ? MAKO_E_NOMEM : MAKO_E_CONFIG, "%s: %s",
+                         path, strerror(errno));
     status = check_directory_of(real, err);
     free(real);
     return status;
@@ -319,7 +320,10 @@ static int map_file(const char *path, entry_function *function, struct mako_erro
     void *handle, *symbol;
 
     (void)dlerror();
+    errno = 0; /* without memory dlopen() may as well say that there is no such file */
     handle = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+    if (!handle && errno == ENOMEM)
+        return mako_fail(err, MAKO_E_NOMEM, "%s: no memory", path);
     if (!handle)
         return say_unloadable(path, dlerror(), err);
     symbol = dlsym(handle, "mako_store_plugin_entry");

@@ -306,7 +306,7 @@ static bool may_try(struct node *node, struct trouble *trouble)
     return true;
 }
 
-/* Locked: what came of trying. */
+/* Locked: what came of trying.  That memory ran out here says nothing of the server. */
 static void note_try(struct node *node, const struct trouble *failed)
 {
     const struct settings *settings = node->settings;
@@ -317,6 +317,10 @@ static void note_try(struct node *node, const struct trouble *failed)
         node->lost = false;
         node->pause = 0;
         node->retry_at = 0; /* lost again, it may be tried at once */
+        return;
+    }
+    if (failed->kind == TROUBLE_NOMEM) {
+        node->retry_at = 0;
         return;
     }
     node->pause = jitter_double(node->pause, settings->retry_base, settings->retry_max);

@@ -465,8 +465,7 @@ static bool check_masters(struct store *store, int64_t deadline, struct proof *p
     size_t count, fine = 0;
     bool wrong = false;
 
-    (void)trouble_set(trouble, TROUBLE_AWAY, "no master is known");
-    masters = route_masters(store->route, &count);
+    masters = route_masters(store->route, &count, trouble);
     for (size_t i = 0; i < count; i++) {
         if (!wrong && check_master(store, masters[i], deadline, proof, trouble))
             fine++;

@@ -460,7 +460,7 @@ bool route_moved(struct route *route, uint16_t slot, const struct endpoint *endp
     return at != SLOT_NOBODY || trouble_set(trouble, TROUBLE_NOMEM, "no memory");
 }
 
-struct node **route_masters(struct route *route, size_t *count)
+struct node **route_masters(struct route *route, size_t *count, struct trouble *trouble)
 {
     struct node **list;
     size_t used = 0;
@@ -478,6 +478,10 @@ struct node **route_masters(struct route *route, size_t *count)
     *count = used;
     if (used > 0)
         return list;
+    if (list == NULL)
+        (void)trouble_set(trouble, TROUBLE_NOMEM, "no memory");
+    else
+        (void)trouble_set(trouble, TROUBLE_AWAY, "no master is known");
     free(list);
     return NULL;
 }

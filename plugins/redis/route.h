@@ -27,7 +27,7 @@ bool route_moved(struct route *route, uint16_t slot, const struct endpoint *endp
 /* What is known may be wrong: ask again before the next pick. */
 void route_doubt(struct route *route);
 
-/* All masters, a reference each, in an array to be freed; NULL: no memory, or none. */
-struct node **route_masters(struct route *route, size_t *count);
+/* All masters, a reference each, in an array to be freed; NULL: trouble says why. */
+struct node **route_masters(struct route *route, size_t *count, struct trouble *trouble);
 
 #endif

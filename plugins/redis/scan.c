@@ -173,7 +173,7 @@ int redis_scan(void *handle, struct mako_str prefix, struct mako_visitor *visito
     struct store *store = handle;
     char pattern[KEY_PATTERN_MAX];
     struct scan scan = {.store = store, .visitor = visitor, .pattern = pattern};
-    struct trouble trouble = {.kind = TROUBLE_AWAY, .text = "no master is known"};
+    struct trouble trouble = {.kind = TROUBLE_NONE};
     struct node **masters;
     size_t count;
     bool fine = true;
@@ -181,7 +181,7 @@ int redis_scan(void *handle, struct mako_str prefix, struct mako_visitor *visito
 
     if (!key_pattern(&store->settings, prefix, pattern))
         return MAKO_OK; /* no id is so long */
-    masters = route_masters(store->route, &count);
+    masters = route_masters(store->route, &count, &trouble);
     for (size_t i = 0; i < count; i++) {
         if (fine && !scan.stopped)
             fine = scan_master(&scan, masters[i], &trouble);
