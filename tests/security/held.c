@@ -92,15 +92,19 @@ int main(int argc, char **argv)
     struct mako_error err = {""};
     int status;
 
-    if (argc < 4 || argc > 5)
-        return fputs("usage: held CONFIG STORE DROWSSAP [KEY=VALUE]\n", stderr), 2;
+    if (argc < 4 || argc > 5) {
+        (void)fputs("usage: held CONFIG STORE DROWSSAP [KEY=VALUE]\n", stderr);
+        return 2;
+    }
     status = mako_store_open_source(&source, &store, &err);
     if (override)
         explicit_bzero(override, strlen(override));
     if (status == MAKO_OK)
         status = use(store, &err);
-    if (status != MAKO_OK)
-        return fprintf(stderr, "%s\n", err.text), 1;
+    if (status != MAKO_OK) {
+        (void)fprintf(stderr, "%s\n", err.text);
+        return 1;
+    }
     printf("%zu ", count(argv[3]));
     mako_store_unref(store);
     printf("%zu\n", count(argv[3]));
