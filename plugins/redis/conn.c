@@ -236,20 +236,23 @@ static void set_number(int fd, int level, int name, int value)
     (void)setsockopt(fd, level, name, &value, sizeof value);
 }
 
-/* A dead peer is noticed within 15 s also when nobody waits for it. */
-static void set_options(int fd, int family)
+/* A dead peer is noticed within 15 s also when nobody waits for it.  False: errno says
+ * why a receive would not end at its deadline. */
+static bool set_options(int fd, int family)
 {
     static const struct timeval tick = {.tv_usec = TICK_MS * 1000};
 
-    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tick, sizeof tick);
+    if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tick, sizeof tick) != 0)
+        return false;
     if (family == AF_UNIX)
-        return;
+        return true;
     set_number(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     set_number(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
     set_number(fd, IPPROTO_TCP, TCP_KEEPIDLE, 15);
     set_number(fd, IPPROTO_TCP, TCP_KEEPINTVL, 5);
     set_number(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
     set_number(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 15000);
+    return true;
 }
 
 /* After a connect() that goes on in the background. */
@@ -271,10 +274,11 @@ static bool connect_to(struct conn *conn, const struct sockaddr *address, sockle
     conn->fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (conn->fd < 0)
         return fail_errno(conn, errno);
-    set_options(conn->fd, address->sa_family);
-    if (connect(conn->fd, address, len) == 0 ||
-        (errno == EINPROGRESS || errno == EINTR ? finish_connect(conn)
-                                                : fail_errno(conn, errno)))
+    if (!set_options(conn->fd, address->sa_family))
+        (void)fail_errno(conn, errno);
+    else if (connect(conn->fd, address, len) == 0 ||
+             (errno == EINPROGRESS || errno == EINTR ? finish_connect(conn)
+                                                     : fail_errno(conn, errno)))
         return true;
     (void)close(conn->fd);
     conn->fd = -1;

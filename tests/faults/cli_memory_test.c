@@ -20,7 +20,7 @@
 int cli_main(int argc, char **argv);
 
 #if defined(__SANITIZE_ADDRESS__)
-#define STRIDE 11
+#define STRIDE 17
 #else
 #define STRIDE 1
 #endif
