@@ -111,49 +111,57 @@ static int variable(const struct place *at, const char *p, const char **end,
     return MAKO_OK;
 }
 
-/* Text with environment variables filled in, as far as out is not NULL; its length. */
-static int expand_into(char *out, size_t *len, const struct place *at, const char *text,
-                       struct mako_error *err)
+/* Memory grows with each piece: an environment may change while it is read. */
+static int append(char **text, size_t *len, const char *piece, size_t size,
+                  struct mako_error *err)
 {
-    *len = 0;
-    while (*text) {
-        const char *piece = text;
-        size_t size = 1;
-        int status;
+    char *grown = realloc(*text, *len + size + 1);
 
-        if (text[0] != '$') {
-            text++;
-        } else if (text[1] == '$') {
-            text += 2;
-        } else if (text[1] == '{') {
-            status = variable(at, text + 2, &text, &piece, err);
-            if (status != MAKO_OK)
-                return status;
-            size = strlen(piece);
-        } else {
-            return refuse(at, err, "a lone '$': write '$$', or '${NAME}'");
-        }
-        if (out)
-            memcpy(out + *len, piece, size);
-        *len += size;
-    }
+    if (!grown)
+        return no_memory(err);
+    memcpy(grown + *len, piece, size);
+    *len += size;
+    grown[*len] = '\0';
+    *text = grown;
     return MAKO_OK;
+}
+
+/* The next piece of text, which moves on: plain characters, a dollar, or a variable. */
+static int next_piece(const struct place *at, const char **text, const char **piece,
+                      size_t *size, struct mako_error *err)
+{
+    int status = MAKO_OK;
+
+    *piece = *text;
+    *size = strcspn(*text, "$");
+    if (*size > 0) {
+        *text += *size;
+    } else if ((*text)[1] == '$') {
+        *size = 1;
+        *text += 2;
+    } else if ((*text)[1] == '{') {
+        status = variable(at, *text + 2, text, piece, err);
+        *size = status == MAKO_OK ? strlen(*piece) : 0;
+    } else {
+        status = refuse(at, err, "a lone '$': write '$$', or '${NAME}'");
+    }
+    return status;
 }
 
 /* A new string, environment variables filled in. */
 static int expand(const struct place *at, const char *text, char **out,
                   struct mako_error *err)
 {
-    char *made;
-    size_t len;
-    int status = expand_into(NULL, &len, at, text, err);
+    char *made = NULL;
+    size_t len = 0, size = 0;
+    const char *piece = text;
+    int status = append(&made, &len, "", 0, err);
 
-    if (status != MAKO_OK)
-        return status;
-    made = calloc(len + 1, 1);
-    if (!made)
-        return no_memory(err);
-    status = expand_into(made, &len, at, text, err);
+    while (status == MAKO_OK && *text) {
+        status = next_piece(at, &text, &piece, &size, err);
+        if (status == MAKO_OK)
+            status = append(&made, &len, piece, size, err);
+    }
     if (status != MAKO_OK) {
         free(made);
         return status;
