@@ -659,7 +659,7 @@ static int copy_place(const struct mako_config *config, const char *name,
         char *dir = strdup(config->plugin_dirs[i]);
 
         if (!dir)
-            return no_memory(err);
+            return no_memory(err); /* -fanalyzer: those before it are the store's */
         store->plugin_dirs[i] = dir;
     }
     return MAKO_OK;
