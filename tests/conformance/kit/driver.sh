@@ -65,6 +65,8 @@ run 0 '' --plugin "$plugin" --filter 'raw/without_*' "$work/no-faults.json"
 has out 'skip  raw/without_descriptors  (' 'the configuration says no' '1 skipped'
 one 0 '' raw/metadata_is_kept --in-process
 has out '1 passed'
+one 2 '' 'raw/*' --in-process
+has err '--in-process is for one case, which --filter chooses'
 
 # Told to end, it ends what it started first.
 MAKO_MUTANT=scan_holds_a_lock "$kit" --filter raw/no_lock_is_held_in_a_scan --plugin "$plugin" \

@@ -75,8 +75,8 @@ struct kit_report;
  * 0: none failed, 1: some did, 2: they cannot be run. */
 int kit_run(const struct kit_options *options, const struct kit_case *cases,
             struct kit_report *report);
-/* The same in this process, for a debugger. */
-int kit_run_in_process(const struct kit_options *options, const struct kit_case *cases,
+/* One case in this process, for a debugger; 2: it cannot be run. */
+int kit_run_in_process(const struct kit_options *options, const struct kit_case *c,
                        struct kit_report *report);
 
 /* In the case's own process: what kit_run() waits for.  The program's exit status. */

@@ -51,7 +51,7 @@ static const struct {
     {"timeout", OPT_TIMEOUT, "SECONDS", "time for one case (default: 120)"},
     {"jobs", OPT_JOBS, "N", "cases to run at once (default: 1)"},
     {"in-process", OPT_IN_PROCESS, NULL,
-     "run the cases in this process, without a time limit: for a debugger"},
+     "run one case in this process, without a time limit: for a debugger"},
     {"help", OPT_HELP, NULL, "show this text and leave"},
     {"version", OPT_VERSION, NULL, "print the version and leave"},
     {"one-case", OPT_ONE, "CASE", NULL},
@@ -278,6 +278,8 @@ int main(int argc, char **argv)
                                           : "one configuration file, not several");
     if (!realpath(argv[optind], conf))
         return usage("%s: %s", argv[optind], strerror(errno));
+    if (options.in_process && cases[1].test)
+        return usage("--in-process is for one case, which --filter chooses");
     options.conf = conf;
     if (options.one)
         return kit_inside(&options);

@@ -294,24 +294,23 @@ int kit_run(const struct kit_options *options, const struct kit_case *cases,
     return early ? 128 + early : 0;
 }
 
-int kit_run_in_process(const struct kit_options *options, const struct kit_case *cases,
+int kit_run_in_process(const struct kit_options *options, const struct kit_case *c,
                        struct kit_report *report)
 {
     static struct trial t;
+    struct kit_result result = {.verdict = FAIL};
+    char root[PATH_MAX];
+    double began = now();
 
-    for (const struct kit_case *c = cases; c->test; c++) {
-        struct kit_result result = {.verdict = FAIL};
-        char root[PATH_MAX];
-        double began = now();
-
-        if (!make_root(root, sizeof root))
-            return 2;
-        result.verdict = kit_inside_case(options, c, root, &t);
-        result.seconds = now() - began;
-        (void)snprintf(result.message, sizeof result.message, "%s", t.message);
-        kit_report_add(report, c, &result);
-        if (chdir("/") == 0)
-            kit_clear(root);
+    if (!make_root(root, sizeof root)) {
+        (void)fprintf(stderr, "mako-conformance: %s: %s\n", root, strerror(errno));
+        return 2;
     }
+    result.verdict = kit_inside_case(options, c, root, &t);
+    result.seconds = now() - began;
+    (void)snprintf(result.message, sizeof result.message, "%s", t.message);
+    kit_report_add(report, c, &result);
+    if (chdir("/") == 0)
+        kit_clear(root);
     return 0;
 }
