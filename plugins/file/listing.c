@@ -228,23 +228,51 @@ static bool boot_holds(const struct format_listing *head)
     return boot_id(boot) && boot[0] == head->boot[0] && boot[1] == head->boot[1];
 }
 
+/* Whether the numbers before the entries can be true of a file of that size: nothing may
+ * be allocated, or counted on, for their sake. */
+static bool head_holds(const struct format_listing *head, uint64_t size)
+{
+    return size >= FORMAT_LISTING && head->bytes == size - FORMAT_LISTING &&
+           head->count <= head->bytes / format_entry_size(1) &&
+           head->low <= head->number && head->end.length >= FORMAT_HEADER;
+}
+
+/* Whether the entries are records of one segment of that length, one behind the other. */
+static bool entries_hold(const struct listing *listing)
+{
+    uint64_t end = FORMAT_HEADER, length = listing->head.end.length;
+    size_t at = 0, len = (size_t)listing->head.bytes;
+
+    while (at < len) {
+        struct format_frame frame;
+        const char *stream;
+        uint64_t offset, bytes;
+
+        if (!format_entry_read(listing->entries + at, len - at, &frame, &offset, &stream))
+            return false;
+        bytes = format_head_size(frame.stream_len) + frame.blob_len; /* no padding */
+        if (offset < end || offset % FORMAT_ALIGN != 0 || offset > length ||
+            bytes > length - offset)
+            return false;
+        end = offset + bytes;
+        at += format_entry_size(frame.stream_len);
+    }
+    return true;
+}
+
 static int read_entries(int fd, struct listing *listing)
 {
-    uint64_t size = 0, bytes = listing->head.bytes;
-    size_t got = 0;
-    int error = io_size(fd, &size);
+    size_t got = 0, bytes = (size_t)listing->head.bytes;
+    int error;
 
-    if (error != 0)
-        return error;
-    if (size != FORMAT_LISTING + bytes || bytes < size - FORMAT_LISTING)
-        return ENOENT;
-    listing->entries = malloc((size_t)bytes + 1);
+    listing->entries = malloc(bytes + 1);
     if (listing->entries == NULL)
         return ENOMEM;
-    error = io_read(fd, listing->entries, (size_t)bytes, FORMAT_LISTING, &got);
+    error = io_read(fd, listing->entries, bytes, FORMAT_LISTING, &got);
     if (error != 0)
         return error;
-    return got == bytes && format_hash(listing->entries, got) == listing->head.checksum
+    return got == bytes && format_hash(listing->entries, got) == listing->head.checksum &&
+                   entries_hold(listing)
                ? 0
                : ENOENT;
 }
@@ -255,6 +283,7 @@ static int open_head(struct segments *segments, uint64_t id, struct format_listi
 {
     unsigned char block[FORMAT_LISTING] = {0};
     char name[SEGMENT_NAME];
+    uint64_t size = 0;
     size_t got = 0;
     int error;
 
@@ -263,7 +292,10 @@ static int open_head(struct segments *segments, uint64_t id, struct format_listi
     if (error != 0)
         return error;
     error = io_read(*fd, block, sizeof block, 0, &got);
-    if (error == 0 && (!format_listing_read(block, head) || head->id != id))
+    if (error == 0)
+        error = io_size(*fd, &size);
+    if (error == 0 &&
+        (!format_listing_read(block, head) || head->id != id || !head_holds(head, size)))
         error = ENOENT;
     if (error != 0)
         io_close(*fd);
@@ -315,8 +347,8 @@ int listing_each(const struct listing *listing,
         const char *stream;
         uint64_t offset;
 
-        if (!format_entry_read(listing->entries + at, len - at, &frame, &offset, &stream))
-            return EILSEQ;
+        (void)format_entry_read(listing->entries + at, len - at, &frame, &offset,
+                                &stream);
         result = visit(arg, &frame, offset, stream);
         at += format_entry_size(frame.stream_len);
     }

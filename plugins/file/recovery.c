@@ -22,6 +22,13 @@
 #define THREADS_MAX 8
 #define LOOKS       50 /* a millisecond apart, while another process writes */
 
+/* Where something ends, and what the records up to there tell of themselves. */
+struct end {
+    uint64_t offset;
+    uint64_t last; /* log number of the last record */
+    struct format_recent recent;
+};
+
 /* What was perhaps never written whole; see settle_doubts(). */
 struct doubt {
     struct doubt *next;
@@ -31,8 +38,9 @@ struct doubt {
         DOUBT_STRETCH /* bytes that are no records; number: where they end */
     } kind;
     struct place place;
-    uint64_t lost; /* DOUBT_RECORD: the hash of its stream's id */
-    char stream[]; /* DOUBT_BLOB: the id */
+    struct end end; /* of DOUBT_BLOB and DOUBT_STRETCH, if they count */
+    uint64_t lost;  /* DOUBT_RECORD: the hash of its stream's id */
+    char stream[];  /* DOUBT_BLOB: the id */
 };
 
 /* All of the reading. */
@@ -59,11 +67,10 @@ struct scan {
     struct reader reader;
     const struct found *file;
     uint64_t acknowledged;
-    uint64_t length; /* end of the last record that counts */
-    uint64_t gap;    /* the first record that was cut short, or bad stretch, behind
-                      * what was acknowledged; UINT64_MAX: none */
-    uint64_t last;   /* log number of the last good frame */
-    struct format_recent recent;
+    struct end end; /* of what counts: good or damaged, but not cut short */
+    uint64_t gap;   /* the first record that was cut short, or bad stretch, behind
+                     * what was acknowledged; UINT64_MAX: none */
+    uint64_t last;  /* log number of the last good frame, whether it counts or not */
     struct doubt *doubts;
     bool clean;                /* nothing was found wrong */
     bool unsure;               /* the page cache may show what never reached the medium */
@@ -134,9 +141,10 @@ static int apply_damaged(struct scan *scan, const char *stream, const struct pla
     return apply(scan, stream, place);
 }
 
-/* stream: NULL where it is not known; lost: 0 where nothing is. */
-static int add_doubt(struct scan *scan, const struct place *place, const char *stream,
-                     uint64_t lost)
+/* end: NULL of a record without a frame; stream: NULL where it is not known; lost: 0
+ * where nothing is. */
+static int add_doubt(struct scan *scan, const struct place *place, const struct end *end,
+                     const char *stream, uint64_t lost)
 {
     size_t len = stream != NULL ? place->stream_len : 0;
     struct doubt *doubt = malloc(sizeof *doubt + len);
@@ -145,6 +153,7 @@ static int add_doubt(struct scan *scan, const struct place *place, const char *s
         return scan_failed(scan, ENOMEM);
     doubt->kind = stream != NULL ? DOUBT_BLOB : lost != 0 ? DOUBT_RECORD : DOUBT_STRETCH;
     doubt->place = *place;
+    doubt->end = end != NULL ? *end : (struct end){.offset = 0};
     doubt->lost = lost;
     if (len != 0)
         memcpy(doubt->stream, stream, len);
@@ -167,7 +176,7 @@ static int add_lost(struct scan *scan, uint64_t offset, uint64_t number,
                               .damaged = true};
 
         if (recent->streams[i] != 0)
-            status = add_doubt(scan, &place, NULL, recent->streams[i]);
+            status = add_doubt(scan, &place, NULL, NULL, recent->streams[i]);
     }
     return status;
 }
@@ -200,34 +209,44 @@ static int check_payload(struct scan *scan, uint64_t from,
     return error;
 }
 
-/* A save whose frame is good: is its payload?  *kept tells whether it counts for sure. */
+/* What stands before that end counts. */
+static void count_to(struct scan *scan, const struct end *end)
+{
+    if (end->offset <= scan->end.offset)
+        return;
+    scan->end = *end;
+    if (scan->end.offset > scan->reader.limit)
+        scan->end.offset = scan->reader.limit; /* padding, or a blob, was cut off */
+}
+
+/* A save whose frame is good: is its payload? */
 static int take_save(struct scan *scan, const char *stream, struct place *place,
-                     const struct format_frame *frame, bool *kept)
+                     const struct format_frame *frame, const struct end *end)
 {
     uint64_t from = place->offset + format_head_size(frame->stream_len);
     bool good = false, torn = false;
     int error = check_payload(scan, from, frame, &good);
 
-    *kept = true;
     if (error == 0 && !good)
         error = unwritten(scan, from, from + frame->blob_len, &torn);
     if (error != 0)
         return scan_failed(scan, error);
-    if (good)
-        return apply(scan, stream, place);
-    place->damaged = true;
-    if (!torn)
-        return apply_damaged(scan, stream, place);
-    *kept = false;
-    return add_doubt(scan, place, stream, 0);
+    place->damaged = !good;
+    if (!good && torn)
+        return add_doubt(scan, place, end, stream, 0);
+    count_to(scan, end);
+    return good ? apply(scan, stream, place) : apply_damaged(scan, stream, place);
 }
 
 static int take_record(struct scan *scan, uint64_t offset, const char *stream,
                        const struct format_frame *frame)
 {
     struct place place = place_of(scan->segment, frame, offset);
-    bool kept = true;
-    int status;
+    struct end end = {.offset =
+                          offset + format_record_size(frame->stream_len, frame->blob_len),
+                      .last = frame->number,
+                      .recent = {.streams = {format_hash(stream, frame->stream_len),
+                                             frame->before.streams[0]}}};
 
     if (frame->type < FORMAT_SAVE || frame->type > FORMAT_DAMAGED)
         return mako_fail(
@@ -239,16 +258,10 @@ static int take_record(struct scan *scan, uint64_t offset, const char *stream,
     if (place.damaged)
         report_damaged(scan, stream, &place);
     scan->last = frame->number;
-    scan->recent = (struct format_recent){
-        .streams = {format_hash(stream, frame->stream_len), frame->before.streams[0]}};
-    status = frame->type != FORMAT_SAVE ? apply(scan, stream, &place)
-                                        : take_save(scan, stream, &place, frame, &kept);
-    if (kept) {
-        scan->length = offset + format_record_size(frame->stream_len, frame->blob_len);
-        if (scan->length > scan->reader.limit)
-            scan->length = scan->reader.limit; /* only padding was cut off */
-    }
-    return status;
+    if (frame->type == FORMAT_SAVE)
+        return take_save(scan, stream, &place, frame, &end);
+    count_to(scan, &end);
+    return apply(scan, stream, &place);
 }
 
 /* Whether anything at all stands from there to the end. */
@@ -307,6 +320,7 @@ static int confirm(struct scan *scan, struct doubt *doubt)
         return MAKO_OK;
     }
     scan->clean = false;
+    count_to(scan, &doubt->end);
     if (doubt->kind == DOUBT_BLOB)
         status = apply_damaged(scan, doubt->stream, &doubt->place);
     else
@@ -354,11 +368,13 @@ static int skip_damage(struct scan *scan, uint64_t from, uint64_t offset,
                        const struct format_frame *frame)
 {
     struct place place = {.segment = scan->segment, .number = offset, .offset = from};
+    struct end end = {
+        .offset = offset, .last = frame->number - 1, .recent = frame->before};
     int status;
 
     if (from == offset)
         return MAKO_OK;
-    status = add_doubt(scan, &place, NULL, 0);
+    status = add_doubt(scan, &place, &end, NULL, 0);
     return status == MAKO_OK ? add_lost(scan, from, frame->number - 1, &frame->before)
                              : status;
 }
@@ -404,7 +420,7 @@ static int scan_records(struct scan *scan)
 /* What was found whole counts from now on as what was acknowledged does. */
 static uint64_t known_whole(const struct scan *scan)
 {
-    uint64_t to = scan->gap < scan->length ? scan->gap : scan->length;
+    uint64_t to = scan->gap < scan->end.offset ? scan->gap : scan->end.offset;
 
     return to > scan->acknowledged ? to : scan->acknowledged;
 }
@@ -461,14 +477,14 @@ static int read_records(struct scan *scan, struct format_tail *tail)
     if (!scan->clean)
         atomic_store(&scan->segment->spoiled, true);
     /* Where a record in it does not count, an index file cannot say so. */
-    if (scan->gap < scan->length)
+    if (scan->gap < scan->end.offset)
         atomic_store(&scan->segment->indexed, true);
     *tail = (struct format_tail){.number = scan->file->header.number,
                                  .id = scan->file->header.id,
-                                 .length = scan->length,
+                                 .length = scan->end.offset,
                                  .acknowledged = known_whole(scan),
-                                 .last = scan->last,
-                                 .recent = scan->recent};
+                                 .last = scan->end.last,
+                                 .recent = scan->end.recent};
     return MAKO_OK;
 }
 
@@ -530,7 +546,7 @@ static int take_entries(struct scan *scan, const struct listing *listing)
     if (status == MAKO_OK)
         status = apply_batch(scan);
     free(scan->batch);
-    return status == EILSEQ ? scan_failed(scan, status) : status;
+    return status;
 }
 
 static int take_listing(struct scan *scan, const struct listing *listing,
@@ -598,7 +614,7 @@ static int scan_file(struct recovery *recovery, size_t which, struct mako_error 
                         .reader = {.fd = -1, .id = file->header.id, .limit = file->limit},
                         .acknowledged = file->bound.acknowledged,
                         .last = file->header.first - 1,
-                        .length = FORMAT_HEADER,
+                        .end = {.offset = FORMAT_HEADER, .last = file->header.first - 1},
                         .gap = UINT64_MAX,
                         .clean = true};
     struct format_tail tail = {.number = 0};

@@ -302,6 +302,34 @@ Test(file_recovery, torn_in_mid_batch_stays_torn)
     }
 }
 
+/* What an opening finds of a damaged record and of a torn one behind it, the next one
+ * finds too, when a later segment says where this one ends. */
+Test(file_recovery, damaged_before_torn_stays_so)
+{
+    enum {
+        LONG = 3000
+    };
+    uint64_t seq = 0;
+    size_t a;
+
+    cr_assert_eq(put(&box, "b", 1, BLOB, 0), MAKO_OK);
+    cr_assert_eq(put(&box, "a", 1, BLOB, 0), MAKO_OK);
+    cr_assert_eq(put(&box, "a", 2, LONG, 0), MAKO_OK);
+    cr_assert_eq(put(&box, "b", 2, LONG, 0), MAKO_OK);
+    keep_segment();
+    a = HEADER + 2 * RECORD + FRAME + 16;
+    memset(whole.data + a + 512 - a % 512, 0, 512);
+    a += LONG + 8 + FRAME + 16; /* now where the blob of b begins */
+    memset(whole.data + a + 512 - a % 512, 0, 512);
+    open_with(whole.data, whole.len);
+    for (int round = 0; round < 3; round++) {
+        cr_assert_eq(get(&box, "a", &seq), MAKO_DAMAGED);
+        cr_assert(holds(&box, "b", 1), "opening %d", round);
+        cr_assert_eq(put(&box, "c", 1, 10, 0), MAKO_OK);
+        box_reopen(&box);
+    }
+}
+
 /* A power cut may keep the last records of a write and lose the first: that is no damage,
  * for nothing of it was acknowledged. */
 Test(file_recovery, the_first_record_of_a_write_that_was_cut_short)
