@@ -66,6 +66,7 @@ struct scan {
     struct segment *segment;
     struct reader reader;
     const struct found *file;
+    uint64_t size; /* bytes in the file */
     uint64_t acknowledged;
     struct end end; /* of what counts: good or damaged, but not cut short */
     uint64_t gap;   /* the first record that was cut short, or bad stretch, behind
@@ -528,7 +529,7 @@ static int take_entry(void *arg, const struct format_frame *frame, uint64_t offs
 
     if (place.damaged) {
         report_damaged(scan, stream, &place);
-    } else if (scan->file->lost || (end > scan->file->size && !place.removed)) {
+    } else if (scan->file->lost || (end > scan->size && !place.removed)) {
         place.damaged = true;
         scan->clean = false;
     }
@@ -557,7 +558,7 @@ static int take_listing(struct scan *scan, const struct listing *listing,
     if (!scan->clean && !scan->file->lost && scan->file->bound.number == 0)
         survey_say(scan->setup, MAKO_LOG_WARN, scan->name,
                    "damaged: has %" PRIu64 " bytes, but %" PRIu64 " were written",
-                   scan->file->size, listing->head.end.length);
+                   scan->size, listing->head.end.length);
     if (status == MAKO_OK) {
         *tail = listing->head.end;
         atomic_store(&scan->segment->indexed, true);
@@ -585,6 +586,15 @@ static int make_durable(struct scan *scan)
     return error;
 }
 
+/* While a writer is at work the segment may have grown since the survey, and may have got
+ * its index file only then. */
+static int look_at_size(struct scan *scan, const struct format_listing *head)
+{
+    if (!scan->setup->read_only || head->end.length <= scan->size)
+        return 0;
+    return io_size(scan->reader.fd, &scan->size);
+}
+
 static int read_segment(struct scan *scan, struct format_tail *tail)
 {
     struct listing listing = {.entries = NULL};
@@ -594,6 +604,8 @@ static int read_segment(struct scan *scan, struct format_tail *tail)
 
     if (error != ENOMEM)
         error = make_durable(scan);
+    if (error == 0 && listed)
+        error = look_at_size(scan, &listing.head);
     if (error != 0)
         status = scan_failed(scan, error);
     else
@@ -610,6 +622,7 @@ static int scan_file(struct recovery *recovery, size_t which, struct mako_error 
                         .setup = recovery->setup,
                         .err = err,
                         .file = file,
+                        .size = file->size,
                         .segment = recovery->segments[which],
                         .reader = {.fd = -1, .id = file->header.id, .limit = file->limit},
                         .acknowledged = file->bound.acknowledged,

@@ -881,11 +881,14 @@ static void *read_on(void *arg)
     return NULL;
 }
 
-/* Openings at any moment of a writer's work. */
-Test(file_compact, a_store_in_use_can_be_opened_to_read)
+static void open_while_in_use(uint32_t durability)
 {
-    struct reading reading = {.reader = box};
+    struct reading reading;
     pthread_t thread;
+
+    box.durability = durability;
+    box_reopen(&box);
+    reading = (struct reading){.reader = box};
 
     reading.reader.read_only = reading.reader.keep_indexes = true;
     reading.reader.store = NULL;
@@ -898,6 +901,18 @@ Test(file_compact, a_store_in_use_can_be_opened_to_read)
     }
     reading.stop = true;
     cr_assert_eq(pthread_join(thread, NULL), 0);
+}
+
+/* Openings at any moment of a writer's work. */
+Test(file_compact, a_store_in_use_can_be_opened_to_read)
+{
+    open_while_in_use(MAKO_DURABLE_POWER);
+}
+
+/* Files that grow with each record. */
+Test(file_compact, a_store_in_use_that_does_not_flush_can_be_opened_to_read)
+{
+    open_while_in_use(MAKO_DURABLE_CRASH);
 }
 
 /* ---- no space
