@@ -19,6 +19,7 @@
 
 #include "../conformance/cases.h"
 #include "amounts.h"
+#include "places.h"
 
 enum {
     STREAMS = 8, /* that come and go; as many are never removed */
@@ -37,6 +38,7 @@ static struct {
     struct trial *t;
     struct amounts amounts;
     bool parallel; /* a scan's entry may use the store */
+    char plugin[80];
     struct worker workers[THREADS_MAX];
     _Atomic(mako_snapshot *) slots[SLOTS]; /* handed from thread to thread */
     atomic_uint errors;
@@ -299,10 +301,9 @@ static void do_visit(struct worker *w)
     struct mako_source source = {
         .struct_size = sizeof source, .path = shared.t->conf, .name = "test"};
     struct mako_error err = {""};
+    struct mako_meta meta;
     mako_store *store = NULL;
-    const char *key = strcmp(shared.t->info.plugin, "file") == 0    ? "dir"
-                      : strcmp(shared.t->info.plugin, "redis") == 0 ? "key_prefix"
-                                                                    : NULL;
+    const char *key = place_option(shared.plugin);
 
     if (key) {
         (void)snprintf(option, sizeof option, "%s=%s/%" PRIu64 ".%" PRIu64, key,
@@ -313,6 +314,8 @@ static void do_visit(struct worker *w)
         complain("open: %s", err.text);
         return;
     }
+    if (mako_store_peek(store, "stress/visit", &meta, &err) != MAKO_NOT_FOUND)
+        complain("a new store is not empty: %s", err.text);
     for (int i = 0; i < 3; i++) {
         do_save(w, store, "stress/visit");
         do_load(w, store, "stress/visit");
@@ -411,6 +414,7 @@ static enum verdict run_threads(struct trial *t)
 
     shared.t = t;
     shared.parallel = t->threads == MAKO_THREADS_PARALLEL;
+    (void)snprintf(shared.plugin, sizeof shared.plugin, "%s", t->info.plugin);
     begin(t);
     TRY(run_all(t, work));
     TRY(run_all(t, let_go));
