@@ -67,19 +67,23 @@ static void make_record(const mako_store *store, struct mako_str stream,
                              .blob_len = mako_envelope_size(stream.len, save->state_len)};
 }
 
-/* IF_NEWER for a plugin that cannot: look, then save, one at a time for a stream. */
-static int save_if_newer(struct mako_call *call, struct mako_record *record)
+/* For a plugin that cannot compare: look, then save, one at a time for a stream.  A save
+ * by force does not look, but waits its turn: else it could land between another's look
+ * and save, and be replaced by one that is older. */
+static int save_in_turn(struct mako_call *call, struct mako_record *record)
 {
     mako_store *store = call->store;
     struct mako_error *err = call->err;
     uint64_t hash = XXH3_64bits(record->stream.ptr, record->stream.len);
     pthread_mutex_t *stripe = &store->stripes[hash % MAKO_STRIPES];
     struct mako_meta stored = {0};
-    int status;
+    int status = MAKO_OK;
 
     pthread_mutex_lock(stripe);
-    status = mako_peek_inside(store, record->stream, &stored, err);
-    call->judged = status == MAKO_E_PLUGIN;
+    if (record->flags & MAKO_SAVE_IF_NEWER) {
+        status = mako_peek_inside(store, record->stream, &stored, err);
+        call->judged = status == MAKO_E_PLUGIN;
+    }
     if (status >= 0 && stored.seq > record->meta.seq) {
         status = mako_fail(err, MAKO_STALE, "stream '%.100s': %llu is stored, %llu comes",
                            record->stream.ptr, (unsigned long long)stored.seq,
@@ -105,10 +109,10 @@ static void count_save(mako_store *store, int status, size_t len)
     }
 }
 
-static bool emulates(const mako_store *store, const struct mako_record *record)
+/* Where no save looks, none needs to wait. */
+static bool takes_turns(const mako_store *store)
 {
-    return (record->flags & MAKO_SAVE_IF_NEWER) &&
-           !(store->features & MAKO_FEATURE_IF_NEWER);
+    return !(store->features & MAKO_FEATURE_IF_NEWER) && !store->config->stale_replace;
 }
 
 static int call_save(mako_store *store, struct mako_record *record,
@@ -119,8 +123,8 @@ static int call_save(mako_store *store, struct mako_record *record,
 
     if (status != MAKO_OK)
         return status;
-    if (emulates(store, record))
-        status = save_if_newer(&call, record);
+    if (takes_turns(store))
+        status = save_in_turn(&call, record);
     else
         status = store->plugin->ops.save(store->data, record, call.err);
     count_save(store, status, record->blob_len);
