@@ -133,8 +133,8 @@ static enum verdict work_a_while(struct trial *t)
     return ledger_check(t, work.ledger);
 }
 
-/* A plugin that takes one call at a time, in all of the process, may have been left in the
- * middle of one: then no store is opened, and that is said. */
+/* A plugin that takes one call at a time, in all of the process, may have been left in
+ * the middle of one: then no store is opened, and that is said. */
 static bool is_cut_off(const struct trial *t)
 {
     mako_store *store = NULL;
