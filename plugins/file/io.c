@@ -26,6 +26,22 @@ int io_status(int error)
     }
 }
 
+/* A program may have closed 0, 1 and 2; what is then printed by somebody who does not
+ * know would go into our file. */
+static int above_standard(int opened, int *fd)
+{
+    int error = 0, moved = opened;
+
+    if (opened <= STDERR_FILENO) {
+        moved = fcntl(opened, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        error = moved < 0 ? errno : 0;
+        (void)close(opened);
+    }
+    if (error == 0)
+        *fd = moved;
+    return error;
+}
+
 int io_open(int dir, const char *name, int flags, int *fd)
 {
     int opened;
@@ -35,10 +51,7 @@ int io_open(int dir, const char *name, int flags, int *fd)
     do
         opened = openat(dir, name, flags | O_CLOEXEC, (mode_t)0600);
     while (opened < 0 && errno == EINTR);
-    if (opened < 0)
-        return errno;
-    *fd = opened;
-    return 0;
+    return opened < 0 ? errno : above_standard(opened, fd);
 }
 
 void io_close(int fd)
