@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -114,8 +115,28 @@ static void advance(struct iovec **iov, size_t *count, size_t n)
     }
 }
 
+/* Beyond the process's limit the kernel raises SIGXFSZ, which ends a program that does
+ * not expect it: so not beyond. */
+static int within_limit(uint64_t end)
+{
+    struct rlimit limit;
+
+    return getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+                   end > limit.rlim_cur
+               ? EFBIG
+               : 0;
+}
+
 int io_write(int fd, struct iovec *iov, size_t count, uint64_t offset)
 {
+    uint64_t end = offset;
+    int error;
+
+    for (size_t i = 0; i < count; i++)
+        end += iov[i].iov_len;
+    error = within_limit(end);
+    if (error != 0)
+        return error;
     advance(&iov, &count, 0);
     while (count > 0) {
         int batch = count < IOV_MAX ? (int)count : IOV_MAX;
@@ -172,8 +193,10 @@ int io_flush_dir(int dir)
 
 int io_truncate(int fd, uint64_t len)
 {
-    int failed;
+    int failed, error = within_limit(len);
 
+    if (error != 0)
+        return error;
     do
         failed = ftruncate(fd, (off_t)len);
     while (failed != 0 && errno == EINTR);

@@ -70,6 +70,7 @@ static int usage(const char *name)
 
 int life_main(int argc, char **argv, const struct test_case *cases, unsigned long rounds)
 {
+    static char conf[PATH_MAX]; /* cases move about */
     const char *only = NULL;
     bool good = true;
 
@@ -87,13 +88,15 @@ int life_main(int argc, char **argv, const struct test_case *cases, unsigned lon
         else
             return usage(argv[0]);
     }
+    if (realpath(argv[1], conf) == NULL)
+        return usage(argv[0]);
     trial_environment();
     (void)printf("%s: %lu rounds, seed %llu\n", argv[1], life_rounds,
                  (unsigned long long)life_seed);
     (void)fflush(stdout);
     for (; cases->name != NULL; cases++)
         if (only == NULL || strcmp(cases->name, only) == 0)
-            good &= run_case(cases, argv[1]);
+            good &= run_case(cases, conf);
     return good ? 0 : 1;
 }
 
