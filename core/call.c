@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include <jansson.h>
 #include <xxhash.h>
 
 #include "envelope.h"
@@ -13,21 +14,53 @@
 /* ---- processes ---------------------------------------------------------------- */
 
 static atomic_uint generation;
-static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+static pthread_mutex_t watch_lock = PTHREAD_MUTEX_INITIALIZER;
+static bool watching;
 
-static void in_child(void)
+/* A child may open stores of its own: what is global must be whole there, whatever other
+ * threads did at that moment. */
+static void before_fork(void)
+{
+    pthread_mutex_lock(&watch_lock);
+    mako_loader_hold();
+    mako_log_hold();
+}
+
+static void after_fork_in_parent(void)
+{
+    mako_log_release();
+    mako_loader_release();
+    pthread_mutex_unlock(&watch_lock);
+}
+
+static void after_fork_in_child(void)
 {
     atomic_fetch_add_explicit(&generation, 1, memory_order_relaxed);
+    mako_log_release();
+    mako_loader_forked();
+    mako_loader_release();
+    pthread_mutex_unlock(&watch_lock);
 }
 
-static void watch_forks(void)
+/* When the library is loaded, so that a fork at the same time as the first opening finds
+ * the handlers; again where there was no memory. */
+__attribute__((constructor)) static void watch_forks(void)
 {
-    (void)pthread_atfork(NULL, NULL, in_child);
+    if (!watching)
+        watching =
+            pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) == 0;
 }
 
-void mako_watch_forks(void)
+bool mako_watch_forks(void)
 {
-    pthread_once(&fork_once, watch_forks);
+    bool good;
+
+    pthread_mutex_lock(&watch_lock);
+    watch_forks();
+    good = watching;
+    json_object_seed(0); /* else the first object does, and a child may wait for it */
+    pthread_mutex_unlock(&watch_lock);
+    return good;
 }
 
 unsigned mako_generation(void)

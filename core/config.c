@@ -17,6 +17,7 @@
 #include "units.h"
 
 #define TEXT_NAME "(text)"
+#define DEPTH_MAX 32u /* levels; a store's options are the fourth */
 
 struct mako_config {
     char *source, *dir;
@@ -453,29 +454,74 @@ static int check_root(struct mako_config *config, struct mako_error *err)
     return get_dirs(config, err);
 }
 
+/* The text on its way to jansson, which calls itself for each level: what is nested
+ * deeper than a configuration can be ends here, for the caller's thread may have a small
+ * stack. */
+struct input {
+    FILE *file; /* or text */
+    const char *text;
+    size_t len;
+    unsigned depth;
+    bool string, escape, deep;
+};
+
+static void count_level(struct input *in, char c)
+{
+    if (in->escape) {
+        in->escape = false;
+    } else if (in->string) {
+        in->escape = c == '\\';
+        in->string = c != '"';
+    } else if (c == '"') {
+        in->string = true;
+    } else if (c == '[' || c == '{') {
+        in->deep |= ++in->depth > DEPTH_MAX;
+    } else if ((c == ']' || c == '}') && in->depth > 0) {
+        in->depth--;
+    }
+}
+
+static size_t read_input(void *buffer, size_t room, void *arg)
+{
+    struct input *in = arg;
+    size_t got = in->len < room ? in->len : room;
+
+    if (in->file) {
+        got = fread(buffer, 1, room, in->file);
+    } else {
+        memcpy(buffer, in->text, got);
+        in->text += got;
+        in->len -= got;
+    }
+    for (size_t i = 0; i < got; i++)
+        count_level(in, ((const char *)buffer)[i]);
+    return in->deep ? (size_t)-1 : got;
+}
+
 /* errno says whether it was for memory that jansson failed: its own error does not. */
 static int parse(const struct mako_source *source, struct mako_config *config,
                  struct mako_error *err)
 {
+    struct input in = {.text = source->json, .len = source->json_len};
     json_error_t why;
-    FILE *file;
 
     errno = 0;
-    if (source->json) {
-        config->root =
-            json_loadb(source->json, source->json_len, JSON_REJECT_DUPLICATES, &why);
-    } else {
-        file = fopen(source->path, "re");
-        if (!file && errno == ENOMEM)
+    if (!source->json) {
+        in.file = fopen(source->path, "re");
+        if (!in.file && errno == ENOMEM)
             return no_memory(err);
-        if (!file)
+        if (!in.file)
             return mako_fail(err, MAKO_E_CONFIG, "%s: %s", source->path, strerror(errno));
         errno = 0;
-        config->root = json_loadf(file, JSON_REJECT_DUPLICATES, &why);
-        (void)fclose(file);
     }
+    config->root = json_load_callback(read_input, &in, JSON_REJECT_DUPLICATES, &why);
+    if (in.file)
+        (void)fclose(in.file);
     if (!config->root && errno == ENOMEM)
         return no_memory(err);
+    if (in.deep)
+        return mako_fail(err, MAKO_E_CONFIG, "%s: nested deeper than %u levels",
+                         config->source, DEPTH_MAX);
     if (!config->root)
         return mako_fail(err, MAKO_E_CONFIG, "%s:%d:%d: %s", config->source, why.line,
                          why.column, why.text);

@@ -48,6 +48,16 @@ void mako_set_log(void (*log)(void *arg, int level, const char *message), void *
     pthread_mutex_unlock(&log_lock);
 }
 
+void mako_log_hold(void)
+{
+    pthread_mutex_lock(&log_lock);
+}
+
+void mako_log_release(void)
+{
+    pthread_mutex_unlock(&log_lock);
+}
+
 void mako_log(int level, const char *format, ...)
 {
     static const char *const words[] = {"error", "warning", "info", "debug"};

@@ -32,6 +32,9 @@ static inline size_t mako_error_add(struct mako_error *err, size_t at, const cha
 
 /* Send one line to where mako_set_log() says. */
 __attribute__((format(printf, 2, 3))) void mako_log(int level, const char *format, ...);
+/* Around a fork nobody looks where that is. */
+void mako_log_hold(void);
+void mako_log_release(void);
 
 /* " (did you mean 'x'?)" into out where one of the count words is near to word, else "".
  * Returns out. */

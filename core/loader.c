@@ -525,3 +525,29 @@ int mako_loader_get(char *const *dirs, const char *plugin, struct mako_plugin **
     pthread_mutex_unlock(&registry_lock);
     return status;
 }
+
+/* ---- forks -------------------------------------------------------------------- */
+
+void mako_loader_hold(void)
+{
+    pthread_mutex_lock(&registry_lock);
+}
+
+void mako_loader_release(void)
+{
+    pthread_mutex_unlock(&registry_lock);
+}
+
+/* To hold all these locks across the fork instead would make it wait for calls, and lock
+ * them in an order that programs need not keep. */
+void mako_loader_forked(void)
+{
+    for (struct entry *e = registry; e; e = e->next) {
+        if (e->plugin.ops.threads != MAKO_THREADS_PLUGIN)
+            continue;
+        if (pthread_mutex_trylock(&e->plugin.lock) == 0)
+            pthread_mutex_unlock(&e->plugin.lock);
+        else
+            e->plugin.cut_off = true;
+    }
+}

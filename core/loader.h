@@ -4,6 +4,7 @@
 #define MAKO_CORE_LOADER_H
 
 #include <pthread.h>
+#include <stdbool.h>
 
 #include <mako/snapshot.h>
 #include <mako/store_plugin.h>
@@ -21,6 +22,7 @@ struct mako_plugin {
     uint32_t built_size; /* struct_size of the plugin's own descriptor */
     char *path;
     pthread_mutex_t lock; /* for MAKO_THREADS_PLUGIN; error checking */
+    bool cut_off;         /* a fork left that lock, and what it guards, to nobody */
 };
 
 /* plugin: a name, searched in dirs (NULL ends; may be NULL), MAKO_PLUGIN_PATH and the
@@ -28,5 +30,11 @@ struct mako_plugin {
  * E_PLUGIN (what was found), with the file, the cause and both numbers. */
 MAKO_CHECKED int mako_loader_get(char *const *dirs, const char *plugin,
                                  struct mako_plugin **out, struct mako_error *err);
+
+/* Around a fork nobody loads or finds a plugin. */
+void mako_loader_hold(void);
+void mako_loader_release(void);
+/* In the child, while it is held: plugins whose lock another thread has are cut off. */
+void mako_loader_forked(void);
 
 #endif

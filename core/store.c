@@ -141,6 +141,15 @@ static int check_given(mako_store *store, const char *reason, struct mako_error 
     return MAKO_OK;
 }
 
+static int check_whole(const mako_store *store, struct mako_error *err)
+{
+    if (!store->plugin->cut_off)
+        return MAKO_OK;
+    return mako_refuse(store, err, MAKO_E_FORKED,
+                       "this process was forked in the middle of a call into the plugin, "
+                       "which is of the plugin thread model: fork between calls");
+}
+
 static int check_declared(const mako_store *store, struct mako_error *err)
 {
     const struct mako_store_plugin *ops = &store->plugin->ops;
@@ -222,7 +231,9 @@ static int open_plugin(struct mako_plugin *plugin, struct mako_store_config *con
                    "store '%.60s' (%s): ", config->name, plugin->ops.name);
     mako_text_clean(store->prefix);
     init_host(store);
-    status = check_declared(store, err);
+    status = check_whole(store, err);
+    if (status == MAKO_OK)
+        status = check_declared(store, err);
     if (status == MAKO_OK)
         status = mako_plugin_options(plugin, config, &store->options, err);
     if (status == MAKO_OK)
@@ -257,7 +268,8 @@ int mako_store_open_source(const struct mako_source *source, mako_store **store,
 
     if (!err)
         err = &scratch;
-    mako_watch_forks();
+    if (!mako_watch_forks())
+        return mako_fail(err, MAKO_E_NOMEM, "store: no memory");
     status = mako_take_struct(NULL, &src, sizeof src, MAKO_SOURCE_FIRST, source,
                               "mako_source", err);
     if (status != MAKO_OK)

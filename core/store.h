@@ -71,8 +71,9 @@ struct mako_call {
     bool judged;               /* E_PLUGIN is the core's own word, its text stands */
 };
 
-/* Begin to count forks; once in a process, before its first store. */
-void mako_watch_forks(void);
+/* Forks are counted, and find what is global whole.  False: no memory for that.  Before
+ * anything that makes a store. */
+MAKO_CHECKED bool mako_watch_forks(void);
 /* The generation of this process: goes up in every forked child. */
 unsigned mako_generation(void);
 

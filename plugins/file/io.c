@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -26,6 +27,22 @@ int io_status(int error)
     }
 }
 
+/* A program may have closed 0, 1 and 2; what is then printed by somebody who does not
+ * know would go into our file. */
+static int above_standard(int opened, int *fd)
+{
+    int error = 0, moved = opened;
+
+    if (opened <= STDERR_FILENO) {
+        moved = fcntl(opened, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        error = moved < 0 ? errno : 0;
+        (void)close(opened);
+    }
+    if (error == 0)
+        *fd = moved;
+    return error;
+}
+
 int io_open(int dir, const char *name, int flags, int *fd)
 {
     int opened;
@@ -35,10 +52,7 @@ int io_open(int dir, const char *name, int flags, int *fd)
     do
         opened = openat(dir, name, flags | O_CLOEXEC, (mode_t)0600);
     while (opened < 0 && errno == EINTR);
-    if (opened < 0)
-        return errno;
-    *fd = opened;
-    return 0;
+    return opened < 0 ? errno : above_standard(opened, fd);
 }
 
 void io_close(int fd)
@@ -101,8 +115,28 @@ static void advance(struct iovec **iov, size_t *count, size_t n)
     }
 }
 
+/* Beyond the process's limit the kernel raises SIGXFSZ, which ends a program that does
+ * not expect it: so not beyond. */
+static int within_limit(uint64_t end)
+{
+    struct rlimit limit;
+
+    return getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY &&
+                   end > limit.rlim_cur
+               ? EFBIG
+               : 0;
+}
+
 int io_write(int fd, struct iovec *iov, size_t count, uint64_t offset)
 {
+    uint64_t end = offset;
+    int error;
+
+    for (size_t i = 0; i < count; i++)
+        end += iov[i].iov_len;
+    error = within_limit(end);
+    if (error != 0)
+        return error;
     advance(&iov, &count, 0);
     while (count > 0) {
         int batch = count < IOV_MAX ? (int)count : IOV_MAX;
@@ -159,8 +193,10 @@ int io_flush_dir(int dir)
 
 int io_truncate(int fd, uint64_t len)
 {
-    int failed;
+    int failed, error = within_limit(len);
 
+    if (error != 0)
+        return error;
     do
         failed = ftruncate(fd, (off_t)len);
     while (failed != 0 && errno == EINTR);

@@ -28,12 +28,14 @@ static bool handled; /* the handlers of fork() are set */
 
 static void before_fork(void)
 {
+    (void)pthread_mutex_lock(&handlers_lock);
     (void)pthread_mutex_lock(&list_lock);
 }
 
 static void after_fork_in_parent(void)
 {
     (void)pthread_mutex_unlock(&list_lock);
+    (void)pthread_mutex_unlock(&handlers_lock);
 }
 
 /* Close, never unlock: that would unlock the parent's. */
@@ -44,6 +46,7 @@ static void after_fork_in_child(void)
         list->fd = -1;
     }
     (void)pthread_mutex_unlock(&list_lock);
+    (void)pthread_mutex_unlock(&handlers_lock);
 }
 
 /* Once; after a failure the next opening tries again. */
@@ -57,6 +60,13 @@ static int add_handlers(void)
     handled = error == 0;
     (void)pthread_mutex_unlock(&handlers_lock);
     return error;
+}
+
+/* When the plugin is loaded: a fork at the same time as the first opening must find the
+ * handlers, or the child has the lock and waits for handlers_lock for ever. */
+__attribute__((constructor)) static void add_handlers_early(void)
+{
+    (void)add_handlers();
 }
 
 /* List lock, unless its directory is listed. */

@@ -268,10 +268,25 @@ static bool finish_connect(struct conn *conn)
     return error == 0 || fail_errno(conn, error);
 }
 
+/* Not 0, 1 or 2, which a program may have closed: what is then printed by somebody who
+ * does not know would go to the server. */
+static int new_socket(int family)
+{
+    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), moved, error;
+
+    if (fd < 0 || fd > STDERR_FILENO)
+        return fd;
+    moved = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    error = errno;
+    (void)close(fd);
+    errno = error;
+    return moved;
+}
+
 static bool connect_to(struct conn *conn, const struct sockaddr *address, socklen_t len)
 {
     conn->trouble.kind = TROUBLE_NONE;
-    conn->fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    conn->fd = new_socket(address->sa_family);
     if (conn->fd < 0)
         return fail_errno(conn, errno);
     if (!set_options(conn->fd, address->sa_family))

@@ -1,4 +1,6 @@
-/* plugins/redis/jitter.c - a counter, hashed with a seed of this process. */
+/* plugins/redis/jitter.c - a counter, hashed with a seed that is drawn once, and with the
+ * process: a forked child goes on from the same counter and seed, and what it makes up,
+ * such as temporary keys, must not be what its parent or its siblings make up. */
 #include "jitter.h"
 
 #include <pthread.h>
@@ -25,11 +27,11 @@ static void make_seed(void)
 
 uint64_t unique_number(void)
 {
-    uint64_t number;
+    uint64_t number[2] = {0, (uint64_t)getpid()};
 
     (void)pthread_once(&once, make_seed);
-    number = atomic_fetch_add_explicit(&counter, 1, memory_order_relaxed);
-    return XXH3_64bits_withSeed(&number, sizeof number, seed);
+    number[0] = atomic_fetch_add_explicit(&counter, 1, memory_order_relaxed);
+    return XXH3_64bits_withSeed(number, sizeof number, seed);
 }
 
 int64_t jitter(int64_t limit)

@@ -8,6 +8,8 @@
 #include <stdio.h>
 
 #include <criterion/criterion.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 TestSuite(redis_keys, .timeout = 60);
 TestSuite(redis_heads, .timeout = 60);
@@ -562,4 +564,26 @@ Test(redis_pauses, are_drawn_from_the_whole_range)
         cr_assert(drawn[i], "%zu was never drawn", i);
     cr_assert_eq(jitter(0), 0);
     cr_assert_neq(unique_number(), unique_number());
+}
+
+/* A child goes on from its parent's memory, and names its temporary keys otherwise. */
+Test(redis_pauses, numbers_of_a_child_are_its_own)
+{
+    uint64_t ours, theirs = 0;
+    int ends[2];
+    pid_t child;
+
+    (void)unique_number();
+    cr_assert_eq(pipe(ends), 0);
+    child = fork();
+    if (child == 0) {
+        theirs = unique_number();
+        _exit(write(ends[1], &theirs, sizeof theirs) == (ssize_t)sizeof theirs ? 0 : 1);
+    }
+    ours = unique_number();
+    cr_assert_eq(read(ends[0], &theirs, sizeof theirs), (ssize_t)sizeof theirs);
+    cr_assert_eq(waitpid(child, NULL, 0), child);
+    cr_assert_neq(ours, theirs);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
 }

@@ -249,6 +249,26 @@ Test(config, comments_are_allowed_anywhere)
     mako_store_config_free(s);
 }
 
+/* Brackets in strings are no levels, whatever stands around them. */
+Test(config, depth)
+{
+    char json[400];
+    int at = snprintf(json, sizeof json,
+                      "{\"stores\": {\"s\": {\"plugin\": \"p\"}}, "
+                      "\"_a\": \"\\\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\\\\\", "
+                      "\"_b\": ");
+
+    for (size_t depth = 31; depth <= 32; depth++) {
+        memset(json + at, '[', depth);
+        memset(json + at + depth, ']', depth);
+        (void)snprintf(json + at + 2 * depth, 10, "}");
+        if (depth == 31)
+            mako_store_config_free(take(json, NULL, NULL));
+        else
+            refused(json, "(text): nested deeper than 32 levels");
+    }
+}
+
 Test(config, environment)
 {
     struct mako_store_config *s;
