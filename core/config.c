@@ -453,33 +453,47 @@ static int check_root(struct mako_config *config, struct mako_error *err)
     return get_dirs(config, err);
 }
 
-/* errno says whether it was for memory that jansson failed: its own error does not. */
+/* errno says why there is none: its own error does not tell what jansson takes for the
+ * file's end.  0: it is no JSON. */
+static json_t *parse_file(const char *path, json_error_t *why)
+{
+    FILE *file = fopen(path, "re");
+    json_t *root;
+    int error;
+
+    if (!file)
+        return NULL;
+    errno = 0;
+    root = json_loadf(file, JSON_REJECT_DUPLICATES, why);
+    error = errno == ENOMEM || ferror(file) ? errno : 0;
+    if (ferror(file)) {
+        json_decref(root);
+        root = NULL;
+    }
+    (void)fclose(file);
+    errno = error;
+    return root;
+}
+
 static int parse(const struct mako_source *source, struct mako_config *config,
                  struct mako_error *err)
 {
     json_error_t why;
-    FILE *file;
 
     errno = 0;
-    if (source->json) {
+    if (source->json)
         config->root =
             json_loadb(source->json, source->json_len, JSON_REJECT_DUPLICATES, &why);
-    } else {
-        file = fopen(source->path, "re");
-        if (!file && errno == ENOMEM)
-            return no_memory(err);
-        if (!file)
-            return mako_fail(err, MAKO_E_CONFIG, "%s: %s", source->path, strerror(errno));
-        errno = 0;
-        config->root = json_loadf(file, JSON_REJECT_DUPLICATES, &why);
-        (void)fclose(file);
-    }
-    if (!config->root && errno == ENOMEM)
+    else
+        config->root = parse_file(source->path, &why);
+    if (config->root)
+        return MAKO_OK;
+    if (errno == ENOMEM)
         return no_memory(err);
-    if (!config->root)
-        return mako_fail(err, MAKO_E_CONFIG, "%s:%d:%d: %s", config->source, why.line,
-                         why.column, why.text);
-    return MAKO_OK;
+    if (!source->json && errno != 0)
+        return mako_fail(err, MAKO_E_CONFIG, "%s: %s", source->path, strerror(errno));
+    return mako_fail(err, MAKO_E_CONFIG, "%s:%d:%d: %s", config->source, why.line,
+                     why.column, why.text);
 }
 
 /* Where relative paths start: the file's directory, or the working directory. */
