@@ -125,6 +125,8 @@ static int fold_decode(void *app, uint32_t schema, const void *bytes, size_t len
     int status = mako_json_decode(bytes, len, &document, err);
 
     (void)schema; /* one layout, whatever it is called */
+    if (status == MAKO_E_NOMEM)
+        no_memory(); /* nothing is wrong with the snapshot */
     if (status != MAKO_OK)
         return status;
     fold = must_alloc(NULL, sizeof *fold);

@@ -66,13 +66,16 @@ static int dispatch(int argc, char **argv, struct args *args)
 int main(int argc, char **argv)
 {
     struct args args = {.schema = 1};
+    bool failed;
     int result;
 
     mako_set_log(log_line, NULL);
     result = dispatch(argc, argv, &args);
     progress_end();
     args_free(&args);
-    if ((fflush(stdout) != 0 || ferror(stdout)) && result == EXIT_DONE)
-        return complain(EXIT_USAGE, "cannot write standard output: %s", strerror(errno));
+    failed = fflush(stdout) != 0;
+    if ((failed || ferror(stdout)) && result == EXIT_DONE)
+        return complain(EXIT_USAGE, "cannot write standard output: %s",
+                        failed ? strerror(errno) : "an earlier write failed");
     return result;
 }

@@ -3,6 +3,7 @@
  * Knows nothing of stores. */
 #include "cli.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -242,7 +243,7 @@ void json_print(FILE *out, json_t *document)
     if (failed && !ferror(out))
         no_memory();
     if (failed)
-        exit(complain(EXIT_USAGE, "cannot write the JSON document"));
+        exit(complain(EXIT_USAGE, "cannot write the JSON document: %s", strerror(errno)));
     fputc('\n', out);
 }
 

@@ -186,12 +186,16 @@ static void usual_mode(int fd)
 
 static int output_beside(const char *path, struct output *output)
 {
-    char *real = realpath(path, NULL); /* through links; NULL: a new file */
-    char *name = real ? real : must_copy(path, strlen(path));
-    size_t len = strlen(name);
-    char *temporary = must_alloc(NULL, len + sizeof ".XXXXXX");
+    char *real = realpath(path, NULL); /* through links */
+    char *name, *temporary;
+    size_t len;
     int fd;
 
+    if (!real && errno != ENOENT)
+        return cannot("write", path, errno);
+    name = real ? real : must_copy(path, strlen(path)); /* a new file */
+    len = strlen(name);
+    temporary = must_alloc(NULL, len + sizeof ".XXXXXX");
     memcpy(temporary, name, len);
     memcpy(temporary + len, ".XXXXXX", sizeof ".XXXXXX");
     fd = mkstemp(temporary);
@@ -214,7 +218,7 @@ int output_open(const char *path, struct output *output)
     *output = (struct output){stdout, NULL, NULL};
     if (strcmp(path, "-") == 0)
         return EXIT_DONE;
-    if (stat(path, &there) != 0 || S_ISREG(there.st_mode))
+    if (stat(path, &there) != 0 ? errno == ENOENT : S_ISREG(there.st_mode))
         return output_beside(path, output);
     output->file = fopen(path, "we");
     return output->file ? EXIT_DONE : cannot("write", path, errno);

@@ -463,6 +463,7 @@ struct input {
     size_t len;
     unsigned depth;
     bool string, escape, deep;
+    int error; /* why it could not be read; jansson takes that for the end */
 };
 
 static void count_level(struct input *in, char c)
@@ -488,6 +489,8 @@ static size_t read_input(void *buffer, size_t room, void *arg)
 
     if (in->file) {
         got = fread(buffer, 1, room, in->file);
+        if (ferror(in->file))
+            in->error = errno;
     } else {
         memcpy(buffer, in->text, got);
         in->text += got;
@@ -495,37 +498,51 @@ static size_t read_input(void *buffer, size_t room, void *arg)
     }
     for (size_t i = 0; i < got; i++)
         count_level(in, ((const char *)buffer)[i]);
-    return in->deep ? (size_t)-1 : got;
+    return in->deep || in->error ? (size_t)-1 : got;
 }
 
-/* errno says whether it was for memory that jansson failed: its own error does not. */
+/* NULL: in->error or in->deep says why, else it is no JSON.  errno tells whether it was
+ * for memory that jansson failed: its own error does not. */
+static json_t *parse_input(const struct mako_source *source, struct input *in,
+                           json_error_t *why)
+{
+    json_t *root;
+
+    if (!source->json && !(in->file = fopen(source->path, "re"))) {
+        in->error = errno;
+        return NULL;
+    }
+    errno = 0;
+    root = json_load_callback(read_input, in, JSON_REJECT_DUPLICATES, why);
+    if (!root && !in->error && errno == ENOMEM)
+        in->error = ENOMEM;
+    if (root && (in->error || in->deep)) {
+        json_decref(root);
+        root = NULL;
+    }
+    if (in->file)
+        (void)fclose(in->file);
+    return root;
+}
+
 static int parse(const struct mako_source *source, struct mako_config *config,
                  struct mako_error *err)
 {
     struct input in = {.text = source->json, .len = source->json_len};
     json_error_t why;
 
-    errno = 0;
-    if (!source->json) {
-        in.file = fopen(source->path, "re");
-        if (!in.file && errno == ENOMEM)
-            return no_memory(err);
-        if (!in.file)
-            return mako_fail(err, MAKO_E_CONFIG, "%s: %s", source->path, strerror(errno));
-        errno = 0;
-    }
-    config->root = json_load_callback(read_input, &in, JSON_REJECT_DUPLICATES, &why);
-    if (in.file)
-        (void)fclose(in.file);
-    if (!config->root && errno == ENOMEM)
+    config->root = parse_input(source, &in, &why);
+    if (config->root)
+        return MAKO_OK;
+    if (in.error == ENOMEM)
         return no_memory(err);
+    if (in.error)
+        return mako_fail(err, MAKO_E_CONFIG, "%s: %s", source->path, strerror(in.error));
     if (in.deep)
         return mako_fail(err, MAKO_E_CONFIG, "%s: nested deeper than %u levels",
                          config->source, DEPTH_MAX);
-    if (!config->root)
-        return mako_fail(err, MAKO_E_CONFIG, "%s:%d:%d: %s", config->source, why.line,
-                         why.column, why.text);
-    return MAKO_OK;
+    return mako_fail(err, MAKO_E_CONFIG, "%s:%d:%d: %s", config->source, why.line,
+                     why.column, why.text);
 }
 
 /* Where relative paths start: the file's directory, or the working directory. */

@@ -111,6 +111,30 @@ static int check_file(const char *path, struct stat *st, struct mako_error *err)
 /* This library's own, made by the linker. */
 extern const ElfW(Ehdr) __ehdr_start __attribute__((visibility("hidden")));
 
+/* len bytes at that offset, or as many as there are: their number, or -1 with errno. */
+static ssize_t read_at(int fd, void *bytes, size_t len, off_t at)
+{
+    size_t done = 0;
+
+    while (done < len) {
+        ssize_t got = pread(fd, (char *)bytes + done, len - done, at + (off_t)done);
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return -1;
+        if (got == 0)
+            break;
+        done += (size_t)got;
+    }
+    return (ssize_t)done;
+}
+
+static int unreadable(const char *path, struct mako_error *err)
+{
+    return mako_fail(err, MAKO_E_CONFIG, "%s: cannot be read: %s", path, strerror(errno));
+}
+
 /* Whether every mapped part lies within the file: a file that is cut off would be mapped
  * all the same, and its missing pages raise SIGBUS. */
 static int check_parts(const char *path, int fd, uint64_t size, const ElfW(Ehdr) * head,
@@ -121,8 +145,11 @@ static int check_parts(const char *path, int fd, uint64_t size, const ElfW(Ehdr)
     for (unsigned i = 0; i < head->e_phnum; i++) {
         ElfW(Phdr) part;
         off_t at = (off_t)(head->e_phoff + i * sizeof part);
+        ssize_t got = read_at(fd, &part, sizeof part, at);
 
-        if (pread(fd, &part, sizeof part, at) != (ssize_t)sizeof part)
+        if (got < 0 && errno != EINVAL) /* of an offset beyond all files */
+            return unreadable(path, err);
+        if (got != (ssize_t)sizeof part)
             end = (uint64_t)at + sizeof part;
         else if (part.p_type == PT_LOAD)
             end = part.p_offset + part.p_filesz;
@@ -137,10 +164,13 @@ static int check_parts(const char *path, int fd, uint64_t size, const ElfW(Ehdr)
 static int check_headers(const char *path, int fd, uint64_t size, struct mako_error *err)
 {
     ElfW(Ehdr) head;
+    ssize_t got;
 
     memset(&head, 0, sizeof head);
-    if (pread(fd, &head, sizeof head, 0) < SELFMAG ||
-        memcmp(head.e_ident, ELFMAG, SELFMAG) != 0)
+    got = read_at(fd, &head, sizeof head, 0);
+    if (got < 0)
+        return unreadable(path, err);
+    if (got < SELFMAG || memcmp(head.e_ident, ELFMAG, SELFMAG) != 0)
         return mako_fail(err, MAKO_E_PLUGIN, "%s: not an ELF file", path);
     if (size < sizeof head)
         return mako_fail(err, MAKO_E_PLUGIN, "%s: cut off: %llu bytes, of at least %zu",
@@ -456,12 +486,14 @@ static bool search_in(struct search *s, const char *dir)
         return true;
     }
     len = snprintf(path, sizeof path, "%s/mako-store-%s.so", dir, s->name);
+    errno = ENAMETOOLONG;
     if (len > 0 && (size_t)len < sizeof path && access(path, F_OK) == 0) {
         s->status = load_path(path, s->name, s->out, s->err);
         return true;
     }
-    (void)snprintf(s->tried + used, sizeof s->tried - used, "%s%s", used ? ", " : "",
-                   dir);
+    (void)snprintf(s->tried + used, sizeof s->tried - used, "%s%s%s%s%s",
+                   used ? ", " : "", dir, errno != ENOENT ? " (" : "",
+                   errno != ENOENT ? strerror(errno) : "", errno != ENOENT ? ")" : "");
     return false;
 }
 
