@@ -41,6 +41,13 @@ if(MAKO_SANITIZE)
     -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(mako_flags INTERFACE -fsanitize=${MAKO_SANITIZE})
 endif()
+# What is measured when the tests run: the library, our plugins and the tool, also where
+# their sources are built into a test.
+add_library(mako_measured INTERFACE)
+if(MAKO_COVERAGE)
+  target_compile_options(mako_measured INTERFACE --coverage -fprofile-update=atomic)
+  target_link_options(mako_flags INTERFACE --coverage)
+endif()
 if(MAKO_FUZZ)
   target_compile_options(mako_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()

@@ -21,7 +21,8 @@ function(mako_add_store_plugin name)
   if(PROJECT_NAME STREQUAL "mako-snapshot") # one of ours: mako_flags has -z defs in it
     set_target_properties(${target} PROPERTIES INSTALL_RPATH ""
       LIBRARY_OUTPUT_DIRECTORY ${CMAKE_LIBRARY_OUTPUT_DIRECTORY}/${MAKO_PLUGIN_SUBDIR})
-    target_link_libraries(${target} PRIVATE mako_flags Threads::Threads)
+    target_link_libraries(${target} PRIVATE mako_flags mako_measured
+      Threads::Threads)
   elseif(NOT "${CMAKE_C_FLAGS} ${CMAKE_CXX_FLAGS}" MATCHES "-fsanitize")
     target_link_options(${target} PRIVATE LINKER:-z,defs)
   endif()

@@ -628,8 +628,8 @@ CHOICE int load_slot(void *store, struct mako_str stream, struct mako_sink *sink
     return hand_over(sink, &slot->meta, slot->blob, slot->len, err);
 }
 
+#ifdef FAULT_undefined_symbol
 int mako_test_defined_nowhere(void);
-int mako_test_elsewhere(void);
 
 CHOICE int load_undefined(void *store, struct mako_str stream, struct mako_sink *sink,
                           struct mako_error *err)
@@ -637,6 +637,10 @@ CHOICE int load_undefined(void *store, struct mako_str stream, struct mako_sink 
     (void)store, (void)stream, (void)sink, (void)err;
     return mako_test_defined_nowhere();
 }
+#endif
+
+#ifdef FAULT_missing_dependency
+int mako_test_elsewhere(void);
 
 CHOICE int load_elsewhere(void *store, struct mako_str stream, struct mako_sink *sink,
                           struct mako_error *err)
@@ -644,6 +648,7 @@ CHOICE int load_elsewhere(void *store, struct mako_str stream, struct mako_sink 
     (void)store, (void)stream, (void)sink, (void)err;
     return mako_test_elsewhere();
 }
+#endif
 
 CHOICE int load_nothing(void *store, struct mako_str stream, struct mako_sink *sink,
                         struct mako_error *err)

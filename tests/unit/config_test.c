@@ -303,6 +303,55 @@ Test(config, environment_errors)
                   "stores.s.options.x: '${' without a name and a '}'");
     store_refused("\"durability\": \"${MAKO_T3}\"",
                   "stores.s.durability: the environment variable MAKO_T3 is not set");
+    store_refused("\"max_snapshot\": \"${MAKO_T3}\"",
+                  "stores.s.max_snapshot: the environment variable MAKO_T3 is not set");
+    refused(
+        "{\"plugin_dirs\": [\"${MAKO_T3}\"], \"stores\": {\"s\": {\"plugin\": \"p\"}}}",
+        "(text): plugin_dirs: the environment variable MAKO_T3 is not set");
+}
+
+/* A name longer than any that is used. */
+Test(config, a_variable_of_a_long_name)
+{
+    char members[400], name[200];
+
+    memset(name, 'A', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    (void)snprintf(members, sizeof members, "\"options\": {\"x\": \"${%s}\"}", name);
+    store_refused(members, "stores.s.options.x: '${' without a name and a '}'");
+}
+
+/* The word that is near is looked for among the first of very many. */
+Test(config, one_of_very_many)
+{
+    struct mako_store_config *store = NULL;
+    struct mako_config *config;
+    struct mako_error err;
+    char json[4000] = "{\"stores\": {";
+
+    for (int i = 0; i < 70; i++)
+        (void)snprintf(json + strlen(json), sizeof json - strlen(json),
+                       "%s\"store%d\": {\"plugin\": \"p\"}", i ? ", " : "", i);
+    (void)snprintf(json + strlen(json), sizeof json - strlen(json), "}}");
+    cr_assert_eq(read_text(json, &config, &err), MAKO_OK, "%s", err.text);
+    cr_assert_eq(mako_config_store(config, "stone1", NULL, &store, &err), MAKO_E_CONFIG);
+    cr_assert_str_eq(err.text, "(text): no store 'stone1' (did you mean 'store1'?)");
+    cr_assert_eq(mako_config_store(config, "store69", NULL, &store, &err), MAKO_OK);
+    mako_store_config_free(store);
+    mako_config_free(config);
+}
+
+/* Relative paths in a text start in the current directory, which may be gone. */
+Test(config, no_directory_to_start_from)
+{
+    char dir[] = "/tmp/mako-config.XXXXXX";
+    struct mako_config *config = NULL;
+    struct mako_error err = {""};
+
+    cr_assert(mkdtemp(dir) && chdir(dir) == 0 && rmdir(dir) == 0);
+    cr_assert_eq(read_text("{\"stores\": {}}", &config, &err), MAKO_E_CONFIG);
+    cr_assert_str_eq(err.text, "(text): its directory: No such file or directory");
+    cr_assert_null(config);
 }
 
 #define TWO "{\"stores\": {\"orders\": {\"plugin\": \"p\"}, \"%s\": {\"plugin\": \"q\"}}}"

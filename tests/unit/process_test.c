@@ -1041,3 +1041,175 @@ Test(process, how_fills_what_there_is_room_for)
     cr_assert(how.snapshot == MAKO_NOT_FOUND && how.folded == 4711);
     mako_process_close(p);
 }
+
+/* ---- what is seldom there ------------------------------------------------------------
+ */
+
+Test(process, each_callback_is_needed)
+{
+    struct app a = {.count = 0};
+    struct mako_aggregate bad[5] = {reading, reading, reading, reading, reading};
+
+    bad[0].create = NULL;
+    bad[1].destroy = NULL;
+    bad[2].apply = NULL;
+    bad[3].encode = NULL;
+    bad[4].decode = NULL;
+    for (size_t i = 0; i < 5; i++)
+        refused(NULL, &a, &bad[i], MAKO_E_INVALID, "only read and kind may be NULL");
+}
+
+static int decode_to_nothing(void *app, uint32_t schema, const void *bytes, size_t len,
+                             void **state, struct mako_error *err)
+{
+    (void)app, (void)schema, (void)bytes, (void)len, (void)state, (void)err;
+    return 0;
+}
+
+/* A decode that says that all is well and gives no state has failed. */
+Test(process, a_decode_that_gives_nothing)
+{
+    struct probe probe = PROBE_INITIAL;
+    struct mako_aggregate empty = reading;
+    struct app a = {.count = 0};
+    mako_store *store = must_open("probe", &probe, STORE);
+    mako_process *p;
+
+    append(&a, 20, 1);
+    visit(store, &a, MAKO_NOT_FOUND);
+    empty.decode = decode_to_nothing;
+    p = open_as(store, &a, &empty, MAKO_DAMAGED);
+    state_is_right(p, &a);
+    mako_process_close(p);
+    mako_store_unref(store);
+    probe_clear(&probe);
+}
+
+static int read_stubborn(void *app, const char *stream, uint64_t from, mako_feed *feed,
+                         struct mako_error *err)
+{
+    struct app *a = app;
+
+    (void)stream, (void)err;
+    a->reads++;
+    for (uint64_t seq = from; seq <= a->count; seq++) {
+        struct mako_event event = event_at(a, seq);
+        int not_listened_to = mako_feed_event(feed, &event);
+
+        (void)not_listened_to;
+    }
+    return 0;
+}
+
+/* A read that does not listen when it is told to stop: nothing more is folded. */
+Test(process, a_read_that_goes_on_after_a_failure)
+{
+    struct mako_aggregate stubborn = reading;
+    struct app a = {.fail_at = 3};
+
+    stubborn.read = read_stubborn;
+    append(&a, 9, 1);
+    refused(NULL, &a, &stubborn, MAKO_E_CALLBACK,
+            "stream 'sum/1': apply of event 3: no such event type");
+}
+
+/* Starting over needs a new state; where there is none, the process is broken. */
+Test(process, starting_over_without_memory)
+{
+    struct probe probe = PROBE_INITIAL;
+    struct mako_aggregate push = pushing();
+    struct app a = {.count = 0};
+    mako_store *store = must_open("probe", &probe, STORE);
+    struct mako_error err = {""};
+    mako_process *p;
+
+    append(&a, 40, 1);
+    push_visit(store, &a, MAKO_NOT_FOUND);
+    p = open_as(store, &a, &push, MAKO_OK);
+    a.create_fails = true;
+    cr_assert_eq(mako_process_end(p, 15, &err), MAKO_E_NOMEM, "%s", err.text);
+    cr_assert(strstr(err.text, "create gave no state"), "%s", err.text);
+    mako_process_close(p);
+    a.create_fails = false;
+    p = open_as(store, &a, &push, MAKO_OK);
+    a.create_fails = true;
+    a.log[39]++;
+    cr_assert_eq(push_at(p, &a, 40, &err), MAKO_E_NOMEM, "%s", err.text);
+    mako_process_close(p);
+    a.count = 30; /* the same for one that reads */
+    refused(store, &a, &reading, MAKO_E_NOMEM, "create gave no state");
+    mako_store_unref(store);
+    probe_clear(&probe);
+}
+
+/* The end before the snapshot's own event was pushed: nothing is known of it yet. */
+Test(process, the_end_before_the_own_event)
+{
+    struct probe probe = PROBE_INITIAL;
+    struct mako_aggregate push = pushing();
+    struct app a = {.count = 0};
+    mako_store *store = must_open("probe", &probe, STORE);
+    struct mako_error err = {""};
+    mako_process *p;
+
+    append(&a, 40, 1);
+    push_visit(store, &a, MAKO_NOT_FOUND);
+    p = open_as(store, &a, &push, MAKO_OK);
+    cr_assert_eq(mako_process_end(p, 40, &err), MAKO_E_INVALID);
+    cr_assert_str_eq(err.text,
+                     "stream 'sum/1': the log ends at 40, not every event was pushed");
+    cr_assert_eq(push_from(p, &a, 40), MAKO_OK);
+    cr_assert_eq(mako_process_end(p, 40, NULL), MAKO_OK);
+    mako_process_close(p);
+    mako_store_unref(store);
+    probe_clear(&probe);
+}
+
+/* An anchor on one side alone tells nothing. */
+Test(process, anchors_that_came_later)
+{
+    struct probe probe = PROBE_INITIAL;
+    struct app a = {.no_anchors = true};
+    mako_store *store = must_open("probe", &probe, STORE);
+
+    append(&a, 20, 1);
+    visit(store, &a, MAKO_NOT_FOUND);
+    a.no_anchors = false;
+    visit(store, &a, MAKO_OK);
+    a.no_anchors = true;
+    visit(store, &a, MAKO_OK);
+    mako_store_unref(store);
+    probe_clear(&probe);
+}
+
+static int encode_too_much(void *app, const void *state, mako_bytes *out,
+                           struct mako_error *err)
+{
+    static const char some[1500];
+
+    (void)app, (void)state;
+    cr_assert_eq(mako_bytes_put(out, some, 0), MAKO_OK);
+    cr_assert_eq(mako_bytes_put(out, NULL, 0), MAKO_OK);
+    cr_assert_eq(mako_bytes_put(out, some, sizeof some), MAKO_OK);
+    cr_assert_eq(mako_bytes_put(out, some, SIZE_MAX / 2 + 1000), MAKO_E_NOMEM);
+    return mako_fail(err, MAKO_E_CALLBACK, "more than there is");
+}
+
+/* Lengths that no memory holds are refused before anything is asked for. */
+Test(process, an_encode_without_end)
+{
+    struct probe probe = PROBE_INITIAL;
+    struct mako_aggregate endless = reading;
+    struct app a = {.count = 0};
+    mako_store *store = must_open("probe", &probe, STORE);
+    struct mako_error err = {""};
+    mako_process *p;
+
+    endless.encode = encode_too_much;
+    append(&a, 20, 1);
+    p = open_as(store, &a, &endless, MAKO_NOT_FOUND);
+    cr_assert_eq(mako_process_take(p, MAKO_TAKE_NOW, &err), MAKO_E_CALLBACK);
+    cr_assert(strstr(err.text, "more than there is"), "%s", err.text);
+    mako_process_close(p);
+    mako_store_unref(store);
+}

@@ -778,3 +778,94 @@ Test(store, long_ids_leave_room_for_the_cause)
     cr_assert(strstr(err.text, "no snapshot"), "%s", err.text);
     mako_store_unref(store);
 }
+
+/* ---- what is seldom there
+ * --------------------------------------------------------------
+ */
+
+/* A plugin that is at fault in its own words, and in a call that is about no stream. */
+Test(store, failures_of_calls_about_no_stream)
+{
+    struct probe p = PROBE_INITIAL;
+    mako_store *store = must_open("probe", &p, CRASH);
+    struct mako_error err = {""};
+
+    p.orders.scan = MAKO_E_IO;
+    cr_assert_eq(mako_store_scan(store, NULL, NULL, NULL, &err), MAKO_E_IO);
+    cr_assert(strstr(err.text, "scan failed without a message (E_IO)"), "%s", err.text);
+    p.orders.scan = MAKO_E_PLUGIN;
+    cr_assert_eq(mako_store_scan(store, NULL, NULL, NULL, &err), MAKO_E_PLUGIN);
+    cr_assert(strstr(err.text, "scan returned"), "%s", err.text);
+    mako_store_unref(store);
+}
+
+/* Operations that a plugin does not have, and errors that nobody wants to read. */
+Test(store, what_a_plain_plugin_cannot)
+{
+    struct probe p = PROBE_INITIAL;
+    mako_store *store = must_open("probe-plugin", &p, CRASH);
+    struct mako_error err = {""};
+
+    cr_assert_eq(mako_store_compact(store, NULL, NULL, &err), MAKO_E_UNSUPPORTED);
+    cr_assert(strstr(err.text, "cannot compact"), "%s", err.text);
+    cr_assert_eq(mako_store_compact(store, NULL, NULL, NULL), MAKO_E_UNSUPPORTED);
+    mako_store_unref(store);
+}
+
+/* A batch that fails as a whole, for somebody who does not ask why. */
+Test(store, batches_without_an_error_to_fill)
+{
+    static const struct mako_expect any = {
+        .struct_size = sizeof any, .schema_min = 1, .schema_max = 9};
+    static const struct mako_save save = {
+        .struct_size = sizeof save, .seq = 1, .schema = 1, .state = "x", .state_len = 1};
+    const char *streams[] = {"a", "b"};
+    const struct mako_expect *expects[] = {&any, &any};
+    const struct mako_save *saves[] = {&save, &save};
+    mako_snapshot *snapshots[2];
+    int statuses[2];
+    struct probe p = PROBE_INITIAL;
+    mako_store *store = must_open("probe", &p, OUTAGE("1h"));
+
+    p.orders.load_many = MAKO_E_UNAVAILABLE;
+    cr_assert_eq(
+        mako_store_load_many(store, streams, expects, 2, snapshots, NULL, statuses, NULL),
+        MAKO_E_UNAVAILABLE);
+    cr_assert(snapshots[0] == NULL && snapshots[1] == NULL);
+    cr_assert_eq(mako_store_save_many(store, streams, saves, 2, statuses, NULL),
+                 MAKO_E_UNAVAILABLE, "in the pause");
+    cr_assert_eq(
+        mako_store_load_many(store, streams, expects, 2, snapshots, NULL, statuses, NULL),
+        MAKO_E_UNAVAILABLE, "in the pause");
+    mako_store_unref(store);
+}
+
+/* What a batch finds damaged is said as well, also where nobody asks why. */
+Test(store, damage_in_a_batch_is_logged)
+{
+    static const struct mako_expect any = {
+        .struct_size = sizeof any, .schema_min = 1, .schema_max = 9};
+    const char *streams[] = {"a", "b"};
+    const struct mako_expect *expects[] = {&any, &any};
+    struct probe p = PROBE_INITIAL;
+    struct heard heard = {0, -1, ""};
+    mako_store *store = must_open("probe", &p, CRASH);
+    mako_snapshot *snapshots[2];
+    int statuses[2];
+
+    cr_assert_eq(save_text(store, "a", 1, "x", NULL), MAKO_OK);
+    cr_assert_eq(save_text(store, "b", 1, "y", NULL), MAKO_OK);
+    (*probe_find(&p, "b", 1))->blob[3] ^= 1;
+    mako_set_log(hear, &heard);
+    cr_assert_eq(
+        mako_store_load_many(store, streams, expects, 2, snapshots, NULL, statuses, NULL),
+        MAKO_OK);
+    mako_set_log(NULL, NULL);
+    cr_assert(statuses[0] == MAKO_OK && statuses[1] == MAKO_DAMAGED);
+    cr_assert(heard.level == MAKO_LOG_WARN && strstr(heard.text, "stream 'b'"), "%s",
+              heard.text);
+    mako_snapshot_unref(snapshots[0]);
+    cr_assert_null(snapshots[1]);
+    mako_store_unref(store);
+    probe_clear(&p);
+}
