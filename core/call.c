@@ -20,14 +20,20 @@ static void in_child(void)
     atomic_fetch_add_explicit(&generation, 1, memory_order_relaxed);
 }
 
-static void watch_forks(void)
+/* The first hash of more than 240 bytes lets libxxhash choose its functions, without a
+ * lock: here, before there are calls that could do it at the same time. */
+static void begin_process(void)
 {
+    static const char bytes[256];
+    volatile XXH64_hash_t hash = XXH3_64bits(bytes, sizeof bytes);
+
+    (void)hash;
     (void)pthread_atfork(NULL, NULL, in_child);
 }
 
 void mako_watch_forks(void)
 {
-    pthread_once(&fork_once, watch_forks);
+    pthread_once(&fork_once, begin_process);
 }
 
 unsigned mako_generation(void)
