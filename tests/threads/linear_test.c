@@ -36,6 +36,11 @@ TestSuite(linear, .timeout = 60);
     {                                                                                  \
         .kind = CALL_LATE, .begin = (at), .end = NEVER, .value = (number), .seq = (of) \
     }
+#define COPIES(at, until, number, of)                                     \
+    {                                                                     \
+        .kind = CALL_LATE, .forced = true, .begin = (at), .end = (until), \
+        .value = (number), .seq = (of)                                    \
+    }
 #define LOAD(at, until, number)                                             \
     {                                                                       \
         .kind = CALL_LOAD, .begin = (at), .end = (until), .value = (number) \
@@ -60,7 +65,7 @@ TestSuite(linear, .timeout = 60);
 struct history {
     const char *name;
     enum linear verdict;
-    struct call calls[7]; /* up to the first that never began */
+    struct call calls[9]; /* up to the first that never began */
 };
 
 #define HISTORY(called, wanted, ...)                                                 \
@@ -125,6 +130,14 @@ static const struct history histories[] = {
             REMOVE(4, 5), LOAD(6, 7, 1)),
     HISTORY(a_late_copy_replaces_no_later_one, NOT_LINEAR, SAVE(1, 2, 1, 5),
             LATE(1, 1, 5), SAVE(3, 4, 2, 6), LOAD(5, 6, 1)),
+    HISTORY(a_copy_before_the_end, LINEAR, FORCE(1, 10, 1, 5), COPIES(1, 10, 1, 5),
+            LOAD(2, 3, 1), SAVE(4, 5, 2, 7), LOAD(6, 11, 1)),
+    HISTORY(a_copy_after_the_end, NOT_LINEAR, FORCE(1, 10, 1, 5), COPIES(1, 10, 1, 5),
+            LOAD(2, 3, 1), SAVE(4, 5, 2, 7), LOAD(12, 13, 2), LOAD(14, 15, 1)),
+    HISTORY(a_copy_of_what_is_not_sent_yet, NOT_LINEAR, LOAD(1, 2, 1), FORCE(3, 10, 1, 5),
+            COPIES(3, 10, 1, 5)),
+    HISTORY(many_copies, LINEAR, LOST(1, 1, 5), LATE(1, 1, 5), LOAD(2, 3, 1),
+            REMOVE(4, 5), LOAD(6, 7, 1), REMOVE(8, 9), LOAD(10, 11, 1)),
     HISTORY(a_lost_save_does_not_come_early, NOT_LINEAR, LOAD(1, 2, 1), LOST(3, 1, 5)),
     HISTORY(a_lost_removal_happened, LINEAR, SAVE(1, 2, 1, 5), REMOVE_LOST(3),
             NOTHING(4, 5)),
