@@ -5,7 +5,6 @@
 #include <string.h>
 #include <time.h>
 
-#include <jansson.h>
 #include <xxhash.h>
 
 #include "envelope.h"
@@ -51,6 +50,16 @@ __attribute__((constructor)) static void watch_forks(void)
             pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) == 0;
 }
 
+/* The first hash of more than 240 bytes lets libxxhash choose its functions, without a
+ * lock: here, before there are calls that could do it at the same time. */
+static void choose_hash(void)
+{
+    static const char bytes[256];
+    volatile XXH64_hash_t hash = XXH3_64bits(bytes, sizeof bytes);
+
+    (void)hash;
+}
+
 bool mako_watch_forks(void)
 {
     bool good;
@@ -58,7 +67,8 @@ bool mako_watch_forks(void)
     pthread_mutex_lock(&watch_lock);
     watch_forks();
     good = watching;
-    json_object_seed(0); /* else the first object does, and a child may wait for it */
+    mako_config_ready();
+    choose_hash();
     pthread_mutex_unlock(&watch_lock);
     return good;
 }

@@ -33,14 +33,31 @@ struct places {
     size_t room, used, words;
 };
 
+/* A call that was placed, or one more copy of a save. */
+struct choice {
+    struct event *event; /* NULL: a copy */
+    size_t copy;
+    uint32_t state; /* before it */
+    uint64_t latest;
+};
+
+/* What was not tried yet as the next choice. */
+struct rest {
+    struct event *event; /* this call and those behind it, then ... */
+    size_t copy;         /* ... this copy and those behind it */
+};
+
 struct search {
     const struct call *calls;
     size_t count, missing; /* calls; those that must still be placed */
-    struct event *events, head, **chosen;
-    uint32_t *before; /* the state before each choice */
-    size_t depth;
+    struct event *events, head;
+    uint32_t *copies; /* calls that are late copies */
+    size_t copy_count;
+    struct choice *choices;
+    size_t depth, room;
     uint32_t state;
-    uint64_t *row; /* what is placed now */
+    uint64_t latest; /* begin of those that are placed */
+    uint64_t *row;   /* what is placed now */
     struct places seen;
 };
 
@@ -51,10 +68,10 @@ static bool is_known(const struct call *call)
     return call->status >= 0 && call->end != NEVER;
 }
 
-/* A failed load says nothing. */
-static bool counts(const struct call *call)
+/* A failed load says nothing; copies come when they like. */
+static bool is_listed(const struct call *call)
 {
-    return call->kind != CALL_LOAD || call->status >= 0;
+    return call->kind != CALL_LATE && (call->kind != CALL_LOAD || call->status >= 0);
 }
 
 static bool may_replace(const struct search *s, const struct call *save)
@@ -75,13 +92,11 @@ static bool step(const struct search *s, uint32_t at, uint32_t *next)
             return !may_replace(s, call);
         *next = at;
         return may_replace(s, call);
-    case CALL_LATE:
-        *next = at;
-        return may_replace(s, call);
     case CALL_REMOVE:
         *next = EMPTY;
         return (s->state == EMPTY) == (is_known(call) && call->status == MAKO_NOT_FOUND);
     case CALL_LOAD:
+    case CALL_LATE:
         break;
     }
     if (call->status == MAKO_NOT_FOUND)
@@ -163,25 +178,58 @@ static void put_back(struct event *event)
         event->next->prev = event;
 }
 
-/* 1: the call is the next one now; 0: what follows was tried already; -1: no memory. */
-static int choose(struct search *s, struct event *event)
+static bool grow_choices(struct search *s)
 {
-    uint64_t bit = 1ull << (event->call % 64), *word = &s->row[event->call / 64];
+    size_t room = s->room ? s->room * 2 : 64;
+    struct choice *choices = realloc(s->choices, room * sizeof *choices);
+
+    if (!choices)
+        return false;
+    s->choices = choices;
+    s->room = room;
+    return true;
+}
+
+/* 1: that is the state now; 0: what follows was tried already; -1: no memory. */
+static int enter(struct search *s, struct choice choice, uint32_t next)
+{
+    int fresh;
+
+    if (s->depth == s->room && !grow_choices(s))
+        return -1;
+    s->row[s->seen.words - 1] = USED | next;
+    fresh = note_row(&s->seen, s->row);
+    if (fresh == 1) {
+        choice.state = s->state;
+        choice.latest = s->latest;
+        s->choices[s->depth++] = choice;
+        s->state = next;
+    }
+    return fresh;
+}
+
+static void mark(struct search *s, uint32_t call, bool placed)
+{
+    uint64_t bit = 1ull << (call % 64), *word = &s->row[call / 64];
+
+    *word = placed ? *word | bit : *word & ~bit;
+}
+
+static int choose_call(struct search *s, struct event *event)
+{
+    const struct call *call = &s->calls[event->call];
     uint32_t next;
     int fresh;
 
     if (!step(s, event->call, &next))
         return 0;
-    *word |= bit;
-    s->row[s->seen.words - 1] = USED | next;
-    fresh = note_row(&s->seen, s->row);
+    mark(s, event->call, true);
+    fresh = enter(s, (struct choice){.event = event}, next);
     if (fresh != 1) {
-        *word &= ~bit;
+        mark(s, event->call, false);
         return fresh;
     }
-    s->chosen[s->depth] = event;
-    s->before[s->depth++] = s->state;
-    s->state = next;
+    s->latest = call->begin > s->latest ? call->begin : s->latest;
     s->missing -= event->end != NULL;
     take_out(event);
     if (event->end)
@@ -189,29 +237,40 @@ static int choose(struct search *s, struct event *event)
     return 1;
 }
 
-static const struct event *take_back(struct search *s)
+/* Copies may come more than once: they leave no mark. */
+static int choose_copy(struct search *s, size_t copy)
 {
-    struct event *event = s->chosen[--s->depth];
+    return enter(s, (struct choice){.copy = copy}, s->copies[copy]);
+}
 
+static struct choice take_back(struct search *s)
+{
+    struct choice choice = s->choices[--s->depth];
+    struct event *event = choice.event;
+
+    s->state = choice.state;
+    s->latest = choice.latest;
+    if (!event)
+        return choice;
     if (event->end)
         put_back(event->end);
     put_back(event);
     s->missing += event->end != NULL;
-    s->state = s->before[s->depth];
-    s->row[event->call / 64] &= ~(1ull << (event->call % 64));
-    return event;
+    mark(s, event->call, false);
+    return choice;
 }
 
-/* The last choice that changed something was wrong: the next one is to be looked for from
- * *from on.  A call that only looks was never a choice: whatever can follow without it
- * can follow it.  False: nothing is left to be chosen otherwise. */
-static bool take_back_change(struct search *s, struct event **from)
+/* The last choice that changed something was wrong; rest: the others.  A call that only
+ * looks was never a choice: whatever can follow without it can follow it.  False: nothing
+ * is left to be chosen otherwise. */
+static bool take_back_change(struct search *s, struct rest *rest)
 {
     while (s->depth > 0) {
-        const struct event *event = take_back(s);
+        struct choice choice = take_back(s);
 
-        *from = event->next;
-        if (!only_looks(&s->calls[event->call]))
+        rest->event = choice.event ? choice.event->next : NULL;
+        rest->copy = choice.event ? 0 : choice.copy + 1;
+        if (!choice.event || !only_looks(&s->calls[choice.event->call]))
             return true;
     }
     return false;
@@ -229,25 +288,52 @@ static struct event *find_next(const struct search *s, struct event *from, bool 
     return NULL;
 }
 
-/* Those that only look come as soon as they can; of the others each is tried. */
+/* Likewise of the copies: between begin and end of their own, where there is an end. */
+static size_t find_copy(const struct search *s, size_t from)
+{
+    const struct event *end = s->head.next;
+
+    while (end && end->begins)
+        end = end->next;
+    for (; from < s->copy_count; from++) {
+        const struct call *copy = &s->calls[s->copies[from]];
+
+        if ((!end || copy->begin <= end->time) && s->latest <= copy->end &&
+            may_replace(s, copy))
+            break;
+    }
+    return from;
+}
+
+/* Those that only look come as soon as they can; of the others each is tried, and copies
+ * last. */
 static enum linear run_search(struct search *s)
 {
-    struct event *from = s->head.next;
+    struct rest rest = {.event = s->head.next};
     bool fresh = true;
 
     while (s->missing > 0) {
-        struct event *look = fresh ? find_next(s, from, true) : NULL;
-        struct event *at = look ? look : find_next(s, from, false);
-        int chosen = at ? choose(s, at) : 0;
+        struct event *look = fresh ? find_next(s, rest.event, true) : NULL;
+        struct event *at = look ? look : find_next(s, rest.event, false);
+        int chosen = 0;
 
+        if (at) {
+            rest.event = at->next;
+            chosen = choose_call(s, at);
+        } else {
+            rest.event = NULL;
+            rest.copy = find_copy(s, rest.copy);
+            if (rest.copy < s->copy_count)
+                chosen = choose_copy(s, rest.copy++);
+            else if (!take_back_change(s, &rest))
+                return NOT_LINEAR;
+        }
         if (chosen < 0)
             return UNDECIDED;
         fresh = chosen > 0;
         if (fresh)
-            from = s->head.next;
-        else if (at && !look)
-            from = at->next;
-        else if (!take_back_change(s, &from))
+            rest = (struct rest){.event = s->head.next};
+        else if (look && !take_back_change(s, &rest))
             return NOT_LINEAR;
     }
     return LINEAR;
@@ -275,7 +361,9 @@ static bool link_events(struct search *s)
         const struct call *call = &s->calls[i];
         struct event *begin = &s->events[2 * i], *end = begin + 1;
 
-        if (!counts(call))
+        if (call->kind == CALL_LATE)
+            s->copies[s->copy_count++] = i;
+        if (!is_listed(call))
             continue;
         *begin = (struct event){.time = call->begin, .call = i, .begins = true};
         order[used++] = begin;
@@ -304,14 +392,13 @@ enum linear linear_check(const struct call *calls, size_t count)
     enum linear verdict = UNDECIDED;
 
     s.events = calloc(2 * count + 1, sizeof *s.events);
-    s.chosen = calloc(count + 1, sizeof *s.chosen);
-    s.before = calloc(count + 1, sizeof *s.before);
+    s.copies = calloc(count + 1, sizeof *s.copies);
     s.row = calloc(s.seen.words, sizeof *s.row);
-    if (s.events && s.chosen && s.before && s.row && link_events(&s))
+    if (s.events && s.copies && s.row && link_events(&s))
         verdict = run_search(&s);
     free(s.events);
-    free(s.chosen);
-    free(s.before);
+    free(s.copies);
+    free(s.choices);
     free(s.row);
     free(s.seen.rows);
     return verdict;
@@ -463,8 +550,9 @@ static const char *say_answer(const struct call *call)
 
 static void print_call(FILE *out, const struct call *call)
 {
-    static const char *const names[] = {"save", "remove", "load", "late copy"};
-    const char *name = call->forced ? "save by force" : names[call->kind];
+    static const char *const names[] = {"save", "remove", "load", "copies of"};
+    bool force = call->kind == CALL_SAVE && call->forced;
+    const char *name = force ? "save by force" : names[call->kind];
     char end[24] = "-", what[80] = "";
 
     if (call->end != NEVER)

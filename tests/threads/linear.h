@@ -17,7 +17,8 @@ enum call_kind {
     CALL_SAVE,
     CALL_REMOVE,
     CALL_LOAD, /* and peek: what is there */
-    CALL_LATE  /* a second copy of a save, which may arrive whenever it likes, or never */
+    CALL_LATE  /* copies of a save that are sent again: any number, at any time until end
+                */
 };
 
 /* The end of a call whose outcome nobody knows: it may happen later, or never. */

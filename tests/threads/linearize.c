@@ -1,11 +1,15 @@
 /* Whether each stream of a store is a register that threads share:
  *
- *     linearize [AMOUNTS] CONFIGURATION
+ *     linearize [AMOUNTS] CONFIGURATION [disturbed]
  *
  * In a round threads save, load, peek and remove on few new streams, alone and in
  * batches; some compact meanwhile.  Each notes when its calls began and ended, by one
  * clock, and what they said.  Then the store is read once more, every fourth time after
  * it was closed and opened again, and linear.h judges the history of each stream.
+ *
+ * "disturbed": somebody tells the Redis server of MAKO_TEST_REDIS to hang up on its
+ * clients, again and again, so that answers are lost.  Then calls may fail, and what
+ * became of them is unknown; and saves are sent again, so that they may come twice.
  *
  * The seed decides what the threads do, but not when: a violation need not come again. */
 #include "linear.h"
@@ -19,11 +23,12 @@
 
 #include "../conformance/cases.h"
 #include "amounts.h"
+#include "disturb.h"
 
 enum {
     STREAMS = 3,
     CALLS = 120, /* of a thread in a round; a batch is as many as there are streams */
-    NOTES = CALLS * STREAMS,
+    NOTES = 2 * CALLS * STREAMS, /* copies too */
     LEN_MAX = 3000
 };
 
@@ -56,8 +61,9 @@ static struct {
     char names[STREAMS][48];
     _Atomic uint64_t clock, seqs[STREAMS];
     _Atomic uint32_t values[STREAMS];
-    atomic_uint errors;
-    unsigned long rounds, histories, calls, beside;
+    atomic_uint errors, failures;
+    bool disturbed;
+    unsigned long rounds, hung_up, histories, calls, beside;
 } shared = {.amounts = {.rounds = 100, .threads = 4}};
 
 __attribute__((format(printf, 1, 2))) static void complain(const char *format, ...)
@@ -80,16 +86,29 @@ static uint64_t tick(void)
     return atomic_fetch_add(&shared.clock, 1) + 1;
 }
 
-/* A failure says nothing, but without faults there should be none. */
+/* A save by force looks first what is there, so that a copy that is late does nothing:
+ * its copies come before it ends.  Others may come whenever they like. */
+static void note_copies(struct worker *w, unsigned stream, struct call save)
+{
+    save.kind = CALL_LATE;
+    if (!save.forced)
+        save.end = NEVER;
+    w->notes[w->count++] = (struct note){.stream = stream, .call = save};
+}
+
+/* A failure says nothing, but undisturbed there should be none. */
 static void note(struct worker *w, unsigned stream, struct call call, int status,
                  const struct mako_error *err)
 {
     call.status = status;
     call.end = status < 0 ? NEVER : tick();
     call.thread = w->number;
-    if (status < 0)
+    if (status < 0 && !shared.disturbed)
         complain("%s: %s", shared.names[stream], err->text);
+    shared.failures += status < 0;
     w->notes[w->count++] = (struct note){.stream = stream, .call = call};
+    if (shared.disturbed && call.kind == CALL_SAVE)
+        note_copies(w, stream, call);
 }
 
 static size_t len_of(uint32_t value)
@@ -361,7 +380,10 @@ static void begin_round(void)
 static enum verdict run_round(struct trial *t)
 {
     begin_round();
+    CHECK(!shared.disturbed || disturb_begin(shared.amounts.seed + shared.rounds));
     TRY(run_workers(t));
+    if (shared.disturbed)
+        shared.hung_up += disturb_end();
     if (shared.rounds % 4 == 3 && outlives(t))
         TRY(trial_reopen(t));
     for (unsigned i = 0; i < STREAMS; i++)
@@ -377,6 +399,10 @@ static enum verdict run_rounds(struct trial *t)
 {
     shared.t = t;
     CHECKF(keeps(t), "%s keeps nothing", t->info.plugin);
+    if (shared.disturbed) { /* or most calls would fail without being sent */
+        trial_close(t);
+        TRY(trial_open_with(t, "\"retry_after\": 0"));
+    }
     while (amounts_more(&shared.amounts, shared.rounds))
         TRY(run_round(t));
     return PASS;
@@ -388,10 +414,14 @@ int main(int argc, char **argv)
     static struct trial t;
     enum verdict verdict;
 
-    if (!amounts_read(&shared.amounts, argc, argv, "CONFIGURATION"))
+    if (!amounts_read(&shared.amounts, argc, argv, "CONFIGURATION [disturbed]"))
         return 2;
+    shared.disturbed = shared.amounts.words[1] != NULL;
     trial_environment();
     verdict = case_run(&all, shared.amounts.words[0], &t);
+    if (shared.disturbed)
+        (void)printf("linearize: hung up %lu times, %u calls failed\n", shared.hung_up,
+                     shared.failures);
     (void)printf("linearize: seed %" PRIu64 ", %lu threads, %lu histories, %lu calls, "
                  "%lu beside another: %s%s\n",
                  shared.amounts.seed, shared.amounts.threads, shared.histories,

@@ -34,13 +34,20 @@ struct worker {
     uint64_t number, seed, saves, values, places;
 };
 
+/* Where snapshots are handed from thread to thread.  A lock, because helgrind knows
+ * nothing of atomic exchanges. */
+struct slot {
+    pthread_mutex_t lock;
+    mako_snapshot *snapshot;
+};
+
 static struct {
     struct trial *t;
     struct amounts amounts;
     bool parallel; /* a scan's entry may use the store */
     char plugin[80];
     struct worker workers[THREADS_MAX];
-    _Atomic(mako_snapshot *) slots[SLOTS]; /* handed from thread to thread */
+    struct slot slots[SLOTS];
     atomic_uint errors;
 } shared = {.amounts = {.rounds = 2000, .threads = 6}};
 
@@ -88,21 +95,30 @@ static void check_and_release(struct worker *w, mako_snapshot *snapshot)
     mako_snapshot_unref(snapshot);
 }
 
+static mako_snapshot *exchange(uint64_t at, mako_snapshot *snapshot)
+{
+    struct slot *slot = &shared.slots[at % SLOTS];
+    mako_snapshot *old;
+
+    (void)pthread_mutex_lock(&slot->lock);
+    old = slot->snapshot;
+    slot->snapshot = snapshot;
+    (void)pthread_mutex_unlock(&slot->lock);
+    return old;
+}
+
 /* Two hands hold it from now on, or one. */
 static void hand_on(struct worker *w, mako_snapshot *snapshot)
 {
-    uint64_t slot = draw(&w->seed) % SLOTS;
     mako_snapshot *mine = draw(&w->seed) % 2 ? mako_snapshot_ref(snapshot) : NULL;
 
-    check_and_release(w, atomic_exchange(&shared.slots[slot], snapshot));
+    check_and_release(w, exchange(draw(&w->seed), snapshot));
     check_and_release(w, mine);
 }
 
 static void take_over(struct worker *w)
 {
-    uint64_t slot = draw(&w->seed) % SLOTS;
-
-    check_and_release(w, atomic_exchange(&shared.slots[slot], NULL));
+    check_and_release(w, exchange(draw(&w->seed), NULL));
 }
 
 /* Of sequences that no other thread uses, rising. */
@@ -376,7 +392,7 @@ static void *let_go(void *arg)
     struct worker *w = arg;
 
     for (size_t i = 0; i < SLOTS; i++)
-        check_and_release(w, atomic_exchange(&shared.slots[i], NULL));
+        check_and_release(w, exchange(i, NULL));
     return NULL;
 }
 
@@ -396,6 +412,8 @@ static void begin(struct trial *t)
     uint64_t seed = shared.amounts.seed;
     char id[32];
 
+    for (size_t i = 0; i < SLOTS; i++)
+        (void)pthread_mutex_init(&shared.slots[i].lock, NULL);
     for (unsigned i = 0; i < shared.amounts.threads; i++) {
         shared.workers[i].number = i;
         shared.workers[i].seed = draw(&seed);
