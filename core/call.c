@@ -5,7 +5,6 @@
 #include <string.h>
 #include <time.h>
 
-#include <jansson.h>
 #include <xxhash.h>
 
 #include "envelope.h"
@@ -58,7 +57,7 @@ bool mako_watch_forks(void)
     pthread_mutex_lock(&watch_lock);
     watch_forks();
     good = watching;
-    json_object_seed(0); /* else the first object does, and a child may wait for it */
+    mako_config_ready();
     pthread_mutex_unlock(&watch_lock);
     return good;
 }
