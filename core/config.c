@@ -579,6 +579,11 @@ static int open_config(const struct mako_source *source, struct mako_config *con
     return check_root(config, err);
 }
 
+void mako_config_ready(void)
+{
+    json_object_seed(0);
+}
+
 int mako_config_read(const struct mako_source *source, struct mako_config **config,
                      struct mako_error *err)
 {

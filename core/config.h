@@ -40,6 +40,9 @@ struct mako_store_config {
 /* A parsed file. */
 struct mako_config;
 
+/* What jansson draws once, now: else the first document does, and a child that was forked
+ * meanwhile would wait for it for ever. */
+void mako_config_ready(void);
 /* Parse and check the file as a whole; source->name and overrides are not looked at. */
 MAKO_CHECKED int mako_config_read(const struct mako_source *source,
                                   struct mako_config **config, struct mako_error *err);

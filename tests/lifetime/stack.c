@@ -362,6 +362,8 @@ static enum verdict small_stacks(struct trial *t)
     for (size_t i = 0; i < CALLS; i++)
         TRY(run_on(t, i, NULL, SMALL));
     TRY(trial_reopen(t));
+    if (!outlives(t))
+        memset(book, 0, sizeof *book);
     TRY(work_start(&work));
     ledger_wait(work.ledger, life_rounds);
     work_stop(&work);
