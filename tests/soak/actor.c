@@ -69,15 +69,27 @@ void actor_starve(struct actor *actor)
     actor->starved = false;
     actor->err.text[0] = '\0';
     actor->starving = any(actor, STARVE_ONE_IN) == 0;
-    if (actor->starving)
-        heap_fail(1 + (long)any(actor, 12), any(actor, 2) ? 1 : HEAP_FOREVER);
+    if (!actor->starving)
+        return;
+    (void)atomic_fetch_add(&actor->worker->starving, 1);
+    heap_fail(1 + (long)any(actor, 12), any(actor, 2) ? 1 : HEAP_FOREVER);
 }
 
 void actor_feed(struct actor *actor)
 {
-    if (actor->starving)
-        actor->starved = heap_heal();
+    if (!actor->starving)
+        return;
+    actor->starved = heap_heal();
     actor->starving = false;
+    atomic_store(&actor->worker->starved_ms, now_ms());
+    (void)atomic_fetch_sub(&actor->worker->starving, 1);
+}
+
+/* A thread that writes for others fails them as well. */
+static bool is_anyone_starved(const struct worker *worker, int64_t began_ms)
+{
+    return atomic_load(&worker->starving) > 0 ||
+           atomic_load(&worker->starved_ms) >= began_ms;
 }
 
 bool worker_excused(const struct worker *worker, int64_t began_ms)
@@ -101,8 +113,8 @@ static bool may_ever_be(enum op op, int status)
 static void check_failure(struct actor *actor, enum op op, int status, int64_t began_ms)
 {
     const struct worker *worker = actor->worker;
-    bool starved =
-        actor->starved && (status == MAKO_E_NOMEM || status == MAKO_E_CALLBACK);
+    bool starved = (actor->starved && status == MAKO_E_CALLBACK) ||
+                   (status == MAKO_E_NOMEM && is_anyone_starved(worker, began_ms));
 
     if (!may_ever_be(op, status) || actor->err.text[0] == '\0')
         violation(worker->journal, worker->slot, "%s: %s: %s", op_name(op),
@@ -404,8 +416,13 @@ static void judge(struct actor *actor, const struct place *place, enum op op,
     actor_count(actor, op, answer->status, answer->asked_ms);
     if (answer->status >= 0)
         wrong = model_answer(place, question, answer);
-    if (wrong)
+    if (wrong) {
+        (void)fprintf(stderr, "soak: it is version %llu with sequence %llu, schema %u\n",
+                      (unsigned long long)answer->anchor,
+                      (unsigned long long)answer->meta.seq,
+                      (unsigned)answer->meta.schema);
         actor_complain(actor, place, op, answer->status, wrong);
+    }
     if (snapshot)
         receive(actor, place, op, snapshot);
 }
@@ -618,7 +635,7 @@ static void save_common(struct actor *actor)
 }
 
 static void check_common(struct actor *actor, const struct common *common,
-                         const char *name, uint64_t key, uint64_t floor,
+                         const char *name, uint64_t key, uint64_t floor, int64_t asked_ms,
                          const mako_snapshot *snapshot)
 {
     struct journal *journal = actor->worker->journal;
@@ -626,7 +643,9 @@ static void check_common(struct actor *actor, const struct common *common,
     size_t len;
     const void *state = mako_snapshot_state(snapshot, &len);
 
-    if (seq < floor || seq > common->tried)
+    if ((seq < floor &&
+         !model_is_loose(journal, &actor->worker->backend->rules, asked_ms)) ||
+        seq > common->tried)
         violation(journal, actor->worker->slot,
                   "%s shows sequence %llu; acknowledged was %llu, begun %llu", name,
                   (unsigned long long)seq, (unsigned long long)floor,
@@ -655,11 +674,14 @@ static void load_common(struct actor *actor)
                              &actor->err);
     actor_feed(actor);
     actor_count(actor, OP_LOAD_COMMON, status, began_ms);
-    if (status == MAKO_NOT_FOUND ? floor != 0 : status > 0)
+    if (status == MAKO_NOT_FOUND
+            ? floor != 0 &&
+                  !model_is_loose(worker->journal, &worker->backend->rules, began_ms)
+            : status > 0)
         violation(worker->journal, worker->slot, "%s: %s; acknowledged was %llu", name,
                   actor->err.text, (unsigned long long)floor);
     if (snapshot)
-        check_common(actor, common, name, key, floor, snapshot);
+        check_common(actor, common, name, key, floor, began_ms, snapshot);
     mako_snapshot_unref(snapshot);
 }
 

@@ -163,7 +163,8 @@ static void check_snapshot(const struct round *round)
         complain(round, "a snapshot that cannot be");
     if (how.snapshot < 0 && !round->starved && !worker_excused(worker, round->began_ms))
         (void)atomic_fetch_add(&worker->journal->unexplained, 1);
-    if (!round->log->sure || how.snapshot < 0 || round->starved)
+    if (!round->log->sure || how.snapshot < 0 || round->starved ||
+        model_is_loose(worker->journal, &worker->backend->rules, round->began_ms))
         return;
     if (schema < aggregate->schema_oldest || schema > aggregate->schema ||
         (settings->schema_min != 0 &&

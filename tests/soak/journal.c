@@ -71,6 +71,16 @@ void count(struct journal *journal, enum op op, int status)
     (void)atomic_fetch_add_explicit(&journal->counts[op][at], 1, memory_order_relaxed);
 }
 
+static void print_fault(const struct journal *journal)
+{
+    if (journal->fault)
+        (void)fprintf(stderr, "soak: the last fault was '%s'%s, and %s %.3f s before\n",
+                      journal->fault,
+                      atomic_load(&journal->faulty) ? " and is there" : "",
+                      "the last one that excuses failures ended",
+                      (double)(now_ms() - atomic_load(&journal->fault_end_ms)) / 1000);
+}
+
 void violation(struct journal *journal, unsigned slot, const char *format, ...)
 {
     char text[1500];
@@ -79,6 +89,7 @@ void violation(struct journal *journal, unsigned slot, const char *format, ...)
     va_start(args, format);
     (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    print_fault(journal);
     if (!atomic_exchange(&journal->wrong, true))
         (void)fprintf(stderr,
                       "soak: VIOLATION, seed %llu, after %.3f s, worker %u, opening %u: "

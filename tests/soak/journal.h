@@ -105,6 +105,7 @@ struct journal {
     /* Faults that make operations fail: one is in force, and when the last one ended. */
     _Atomic bool faulty;
     _Atomic int64_t fault_end_ms;
+    const char *fault; /* the last one, of any kind; supervisor's and workers' memory */
     struct slot slots[SLOTS];
     struct common common[SLOTS]
                         [COMMON]; /* the first row only, where slots share a store */

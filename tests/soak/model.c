@@ -199,6 +199,12 @@ static bool is_past(const struct journal *journal, int64_t ended_ms, int64_t now
            journal->fault_end_ms + MODEL_LATE_MS < now;
 }
 
+bool model_is_loose(const struct journal *journal, const struct rules *rules,
+                    int64_t asked_ms)
+{
+    return rules->late && !rules->settles && !is_past(journal, 0, asked_ms);
+}
+
 static bool is_over(const struct place *place, const struct change *change, int64_t now)
 {
     return !place->rules->late ||
@@ -256,14 +262,19 @@ static const char *end_change(const struct place *place, struct stream *stream,
                               struct change *change, int64_t began_ms, int status)
 {
     const struct change *kept = slot_of(stream, stream->kept);
+    bool loose = model_is_loose(place->journal, place->rules, began_ms);
 
+    if (loose && status == MAKO_NOT_FOUND && change->removal)
+        return NULL; /* of whom it was asked is not known */
     if (status == MAKO_STALE) {
         change->state = CHANGE_VOID;
+        if (loose)
+            return NULL;
         if (change->removal || change->forced || !may_be_stale(stream, change))
             return "is not stale";
         return NULL;
     }
-    if (status == MAKO_OK && must_be_stale(stream, change))
+    if (status == MAKO_OK && !loose && must_be_stale(stream, change))
         return "replaced a later one";
     if (status == MAKO_NOT_FOUND && !change->removal)
         return "cannot be the status of a save";
@@ -431,6 +442,8 @@ const char *model_answer(const struct place *place, const struct question *quest
 
     if (!place->rules->keeps)
         wrong = answer->status == MAKO_NOT_FOUND ? NULL : "is there";
+    else if (!change && model_is_loose(place->journal, place->rules, answer->asked_ms))
+        wrong = answer->anchor <= stream->version ? NULL : "was never saved";
     else if (!change)
         wrong = is_blurred(place, stream) ? NULL : "is not what was acknowledged";
     else if (place->rules->settles && !question->peek && !question->beside &&

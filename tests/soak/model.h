@@ -9,8 +9,11 @@
  *
  * On servers a failed change may arrive late, from a socket that a stopped server had not
  * read yet: until MODEL_LATE_MS after the failure and after the last fault.  It cannot
- * replace a later snapshot; a late removal can.  Where replicas take over, what was not
- * acknowledged may be shown and be gone again. */
+ * replace a later snapshot; a late removal can.
+ *
+ * Where replicas take over, what was not acknowledged may be shown and be gone again, and
+ * for a while an old master may be asked that has not what was acknowledged since: then
+ * all that is checked is that it was saved once.  See docs/redis.md. */
 #ifndef MAKO_TESTS_SOAK_MODEL_H
 #define MAKO_TESTS_SOAK_MODEL_H
 
@@ -78,6 +81,9 @@ const char *model_answer(const struct place *place, const struct question *quest
 const char *model_glance(const struct place *place, const struct answer *answer,
                          uint64_t before);
 uint64_t model_floor(const struct place *place);
+/* Another master may take over just now, or has until a moment before asked_ms. */
+bool model_is_loose(const struct journal *journal, const struct rules *rules,
+                    int64_t asked_ms);
 /* What is acknowledged; and whether nothing is unsure. */
 struct change model_kept(const struct place *place, bool *sure);
 /* The last changes, for people. */

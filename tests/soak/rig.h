@@ -34,12 +34,14 @@ struct rig {
     char proxied[32];
     /* Of the fault that is in force. */
     unsigned node, slot;
+    bool master; /* the node was the one that sentinels watch */
+    int64_t since_ms;
     struct rlimit limit;
 };
 
-/* One thing that can go wrong.  begin: false where it cannot right now.  end: of its
- * time; over: whether everything is well again after that, else it is asked again.  NULL:
- * nothing to do. */
+/* One thing that can go wrong.  begin: false where it cannot right now.  stays: it must
+ * not end yet, though it is time.  end: of it; over: whether everything is well again
+ * after that, else it is asked again.  NULL: nothing to do. */
 struct fault {
     const char *name;
     unsigned weight;
@@ -47,6 +49,7 @@ struct fault {
     bool excuses; /* operations may fail because of it */
     bool parks;   /* begins when no store is open, else as soon as it may */
     bool (*begin)(struct rig *rig);
+    bool (*stays)(struct rig *rig);
     void (*end)(struct rig *rig);
     bool (*over)(struct rig *rig);
 };

@@ -172,7 +172,7 @@ static void plan_fault(struct soak *soak)
     }
     soak->fault = NULL;
     /* Now and then it is quiet for so long that nothing excuses a failure. */
-    if (random_chance(&soak->random, 20))
+    if (random_chance(&soak->random, soak->rig.node_count > 1 ? 40 : 20))
         soak->phase_ms += 3 * soak->worker.backend->grace_ms;
 }
 
@@ -206,6 +206,7 @@ static void begin_fault(struct soak *soak)
         atomic_store(&soak->journal->faulty, true);
     if (fault->begin(&soak->rig)) {
         soak->happened[fault - soak->faults]++;
+        soak->journal->fault = fault->name;
         soak->phase = FAULT_IS;
         soak->phase_ms = now_ms() + fault->shortest_ms +
                          (int64_t)random_below(&soak->random, longer + 1);
@@ -227,6 +228,9 @@ static void tend_fault(struct soak *soak)
         break;
     case FAULT_IS:
         if (now_ms() < soak->phase_ms)
+            break;
+        if (soak->fault->stays && soak->fault->stays(&soak->rig) &&
+            now_ms() < soak->phase_ms + HANG_MS)
             break;
         if (soak->fault->end)
             soak->fault->end(&soak->rig);

@@ -20,6 +20,8 @@ struct worker {
     struct settings settings;
     mako_store *store;
     int64_t end_ms;
+    _Atomic int starving; /* threads whose memory fails, and when the last one's did */
+    _Atomic int64_t starved_ms;
 };
 
 /* A snapshot that was loaded, and whose it is. */
