@@ -174,6 +174,30 @@ run 1 -c f.json replay --verify strange.jsonl
 has err "stream 'x/15': VERIFY FAILED: its state differs"
 lacks err "'x/1'"
 
+# ---- the system was started again -----------------------------------------------------
+# Without flushes an index file may have reached the disk before what it speaks of.
+boot=/proc/sys/kernel/random/boot_id
+rm -rf f.d
+for n in 1 2; do run 0 -c f.json save "s/$n" --sequence 1 --schema 1 large; done
+printf X | dd of=f.d/0000000000000001.seg bs=1 seek=9000 conv=notrunc 2>dd.err
+run 0 -c f.json ls
+empty err # the index file is believed, and nothing is read
+tr 0-8 1-9 <$boot >other
+: >none
+tr - 0 <$boot >long
+for id in other none long; do
+    if unshare -m mount --bind $id $boot 2>/dev/null; then
+        # shellcheck disable=SC2016 # the other shell's
+        unshare -m sh -c 'mount --bind "$1" "$2" && exec "$3" -c f.json ls' - \
+            $id $boot "$cli" >out 2>err
+        is $? 0
+        has err '0000000000000001.seg: damaged: the record at offset 4096, of stream s/1'
+        has out 's/2'
+    else
+        echo "NOT TRIED: another start of the system: mounting is not possible"
+    fi
+done
+
 # ---- streams without number ---------------------------------------------------------------
 for n in $(seq 1 4000); do event "many/$n" 1 T t '{}'; done >many.jsonl
 run 0 -c noop.json --json replay --output states many.jsonl
