@@ -40,6 +40,14 @@ missed() {
     member DAMAGED out bad 0 status
     run 1 -c f.json load twice --schema 1
     empty out
+    run 1 -c f.json --json show twice
+    member DAMAGED out status
+    run 1 -c f.json show twice
+    has err 'twice: '
+    run 0 -c f.json ls
+    has out twice
+    run 0 -c f.json --json ls
+    is "$(json out '#')" 11
     run 0 -c f.json load "only/1" --schema 1
     has out "state 1 of only/1"
     run 0 -c f.json load thrice --schema 1

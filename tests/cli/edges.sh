@@ -16,6 +16,16 @@ printf '{"stores":{"s":{"plugin":"%s","durability":"none"}}}\n' "$(readlink -f "
 run 2 -c no.json ls
 has err "$(readlink -f "$cli"): "
 
+# Plugin directories make a list, however many they are.
+printf '{"plugin_dirs":["a","b","/c"],"stores":{"s":{"plugin":"file","durability":"crash",
+  "stale_saves":"replace","on_load_failure":"fail","options":{"dir":"d"}}}}\n' >dirs.json
+run 0 -c dirs.json --json config
+is "$(json out plugin_dirs '#')" 3
+member replace out stores.s.stale_saves
+member fail out stores.s.on_load_failure
+run 0 -c dirs.json config
+is "$(grep -c '^plugin_dirs' out)" 3
+
 # ---- options ----------------------------------------------------------------------------
 file_store f 3
 echo state >state
@@ -58,6 +68,32 @@ has err 'cannot write the JSON document'
 run 2 -c f.json load large --schema 1 --output /dev/full
 has err 'No space left on device'
 
+run 0 -c f.json load large --schema 1 --output file
+same file large
+# A file that may not grow so far: the one that is there stays.
+head -c 400000 /dev/zero | tr '\0' y >huge
+run 0 -c f.json save huge --sequence 1 --schema 1 huge
+(trap '' XFSZ && ulimit -f 300 && "$cli" -c f.json load huge --schema 1 --output file) 2>err
+is $? 2
+has err 'file: File too large'
+same file large
+is "$(find . -name 'file.*')" ''
+# More than the store takes is not read to its end.
+printf '{"stores":{"s":{"plugin":"file","durability":"crash","max_snapshot":"4KiB",
+  "options":{"dir":"small.d"}}}}\n' >small.json
+run 2 -c small.json save a --sequence 1 --schema 1 huge
+has err 'a state of 4097 bytes, max_snapshot is 4096'
+feed 2 huge -c small.json save a --sequence 1 --schema 1 -
+
+# ---- no stream's name ---------------------------------------------------------------------
+run 2 -c f.json --json save '' --sequence 1 --schema 1 state
+has err 'an empty stream id'
+run 2 -c f.json show ''
+has err 'an empty stream id'
+run 2 -c f.json --json show ''
+run 2 -c f.json rm ''
+has err 'an empty stream id'
+
 # ---- one snapshot: gone, replaced, of another program -------------------------------------
 run 1 -c f.json --json show gone
 member NOT_FOUND out peek
@@ -96,6 +132,8 @@ has err 'incorrect data check'
 for line in '[1]' '7' '{"stream":"a","sequence":"1","type":"T","time":"t","data":{}}' \
     '{"stream":"a","sequence":1,"type":"T\u0000","time":"t","data":{}}' \
     '{"stream":"a","sequence":1,"type":"T","data":{}}' \
+    '{"stream":"a","sequence":1,"type":"T","time":7,"data":{}}' \
+    '{"stream":"a","sequence":1,"type":7,"time":"t","data":{}}' \
     '{"stream":"a","sequence":1,"type":"T","time":"t","data":7}' \
     '{"stream":"a","sequence":1,"type":"T","time":"t"}' \
     '{"stream":"a","sequence":1,"time":"t","data":{}}' \
@@ -136,17 +174,43 @@ run 1 -c f.json replay --verify strange.jsonl
 has err "stream 'x/15': VERIFY FAILED: its state differs"
 lacks err "'x/1'"
 
+# ---- the system was started again -----------------------------------------------------
+# Without flushes an index file may have reached the disk before what it speaks of.
+boot=/proc/sys/kernel/random/boot_id
+rm -rf f.d
+for n in 1 2; do run 0 -c f.json save "s/$n" --sequence 1 --schema 1 large; done
+printf X | dd of=f.d/0000000000000001.seg bs=1 seek=9000 conv=notrunc 2>dd.err
+run 0 -c f.json ls
+empty err # the index file is believed, and nothing is read
+tr 0-8 1-9 <$boot >other
+: >none
+tr - 0 <$boot >long
+for id in other none long; do
+    if unshare -m mount --bind $id $boot 2>/dev/null; then
+        # shellcheck disable=SC2016 # the other shell's
+        unshare -m sh -c 'mount --bind "$1" "$2" && exec "$3" -c f.json ls' - \
+            $id $boot "$cli" >out 2>err
+        is $? 0
+        has err '0000000000000001.seg: damaged: the record at offset 4096, of stream s/1'
+        has out 's/2'
+    else
+        echo "NOT TRIED: another start of the system: mounting is not possible"
+    fi
+done
+
 # ---- streams without number ---------------------------------------------------------------
-for n in $(seq 1 2100); do event "many/$n" 1 T t '{}'; done >many.jsonl
+for n in $(seq 1 4000); do event "many/$n" 1 T t '{}'; done >many.jsonl
 run 0 -c noop.json --json replay --output states many.jsonl
-member 2100 out streams
-is "$(wc -l <states)" 2100
+member 4000 out streams
+is "$(wc -l <states)" 4000
+run 2 -c noop.json replay --output /dev/full many.jsonl
+has err 'No space left on device'
 printf '{"stores":{"s":{"plugin":"file","durability":"crash","snapshot_every":1,
   "options":{"dir":"many.d"}}}}\n' >many.json
 run 0 -c many.json replay many.jsonl
-has out 'snapshots taken     2100'
+has out 'snapshots taken     4000'
 run 0 -c many.json ls --json
-is "$(json out '#')" 2100
+is "$(json out '#')" 4000
 
 # ---- some refused for this reason, some for that ------------------------------------------
 printf '%s' "$good" >state

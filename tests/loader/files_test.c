@@ -38,6 +38,9 @@ BAD_NAME(with_extension, "good.so")
 BAD_NAME(not_ascii, "g\xc3\xb6\xc3\xb6"
                     "d")
 
+BAD_NAME(with_a_section_sign, "go\xc2\xa7"
+                              "d")
+
 Test(names, of_32_characters)
 {
     REFUSED("abcdefghijklmnopqrstuvwxyz-12345", MAKO_E_CONFIG,
@@ -158,6 +161,40 @@ Test(search, nowhere)
     setenv("MAKO_PLUGIN_PATH", "/nowhere/at/all", 1);
     REFUSED("good", MAKO_E_CONFIG, "plugin 'good'", "no mako-store-good.so in",
             "/nowhere/at/all");
+}
+
+/* As if it were not set. */
+Test(search, an_empty_environment)
+{
+    setenv("MAKO_PLUGIN_PATH", "", 1);
+    GIVES(NULL, "noop", text("%s/mako-store-noop.so", realpath(BUILT_IN, NULL)));
+}
+
+/* A directory whose files have no name that the system would take. */
+Test(search, an_endless_directory)
+{
+    char *dir = malloc(PATH_MAX + 1);
+
+    cr_assert_not_null(dir);
+    memset(dir, 'a', PATH_MAX);
+    dir[0] = '/';
+    dir[PATH_MAX] = '\0';
+    setenv("MAKO_PLUGIN_PATH", dir, 1);
+    REFUSED("good", MAKO_E_CONFIG, "plugin 'good'", "no mako-store-good.so in", "/aaaa");
+    free(dir);
+}
+
+/* Only the whole of "mako-store-NAME.so" says what a plugin must be called. */
+Test(search, names_that_say_nothing)
+{
+    static const char *const names[] = {"mako-store-", "mako-store-bad", "mako-store-.s",
+                                        "store-bad.so", "mako-store-bad.dll"};
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *path = copy_plugin("good", below(names[i]));
+
+        GIVES(NULL, path, path);
+    }
 }
 
 /* A bad file hides a good one further on: the order of search is not a matter of luck. */
@@ -368,6 +405,14 @@ Test(files, other_word_size)
     REFUSED(path, MAKO_E_PLUGIN, path);
 }
 
+Test(files, other_byte_order)
+{
+    uint16_t old;
+    const char *path = patched(EI_DATA, ELFDATA2MSB | EV_CURRENT << 8, &old);
+
+    REFUSED(path, MAKO_E_PLUGIN, path, "built for another machine");
+}
+
 Test(files, program)
 {
     REFUSED(SOME_PROGRAM, MAKO_E_PLUGIN, SOME_PROGRAM);
@@ -497,6 +542,19 @@ Test(owners, another_user)
     REFUSED(path, MAKO_E_CONFIG, path, "owned by user 12345", "root");
     REFUSED(inside, MAKO_E_CONFIG, dir, "owned by user 12345", "root");
     cr_expect(constructed() == 0);
+}
+
+/* The caller's own group may write, whoever the caller is. */
+Test(owners, group_writable_by_the_group_of_a_user)
+{
+    const char *path = install_plugin("good");
+
+    if (geteuid() != 0)
+        skip("only root gives files away");
+    cr_assert(chown(path, 65534, 65534) == 0);
+    set_mode(path, 0775);
+    become_nobody();
+    GIVES(NULL, path, path);
 }
 
 Test(owners, unreadable)

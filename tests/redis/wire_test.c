@@ -426,3 +426,15 @@ Test(redis_wire, names_and_addresses)
     cr_assert_eq(reached_as("[::1]"), has_ipv6());
     cr_assert_not(reached_as("no-such-host.invalid"));
 }
+
+/* ---- secrets --------------------------------------------------------------------------
+ */
+
+/* A password that cannot be read is named, and not taken for none. */
+Test(redis_wire, a_password_file_that_is_not_there)
+{
+    begin();
+    refused("memory", ", \"password_file\": \"/nowhere/secret\"",
+            "/nowhere/secret: No such file or directory");
+    refused("memory", ", \"password_file\": \"/\"", "/: Is a directory");
+}

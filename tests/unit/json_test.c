@@ -219,3 +219,19 @@ Test(json, decode_says_what_is_wrong)
     cr_assert_eq(mako_json_decode("[1]", 3, &state, &err), MAKO_OK);
     json_decref(state);
 }
+
+/* What was stored is no document, and nobody asks why. */
+Test(json, no_document_and_no_error_to_fill)
+{
+    static const struct mako_save save = {
+        .struct_size = sizeof save, .seq = 3, .schema = 2, .state = "{", .state_len = 1};
+    struct probe p = PROBE_INITIAL;
+    mako_store *store = must_open("probe", &p, CRASH);
+    json_t *back = NULL;
+
+    cr_assert_eq(mako_store_save(store, "a", &save, NULL), MAKO_OK);
+    cr_assert_neq(mako_json_load(store, "a", &two, &back, NULL, NULL), MAKO_OK);
+    cr_assert_null(back);
+    mako_store_unref(store);
+    probe_clear(&p);
+}

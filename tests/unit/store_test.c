@@ -872,3 +872,54 @@ Test(store, damage_in_a_batch_is_logged)
     mako_store_unref(store);
     probe_clear(&p);
 }
+
+/* A range that begins at no schema is none. */
+Test(store, a_range_without_a_beginning)
+{
+    static const struct mako_expect none = {
+        .struct_size = sizeof none, .schema_min = 0, .schema_max = 5};
+    struct probe p = PROBE_INITIAL;
+    mako_store *store = must_open("probe", &p, CRASH);
+    mako_snapshot *snapshot = NULL;
+    struct mako_error err = {""};
+
+    cr_assert_eq(mako_store_load(store, "a", &none, &snapshot, NULL, &err),
+                 MAKO_E_INVALID);
+    cr_assert(strstr(err.text, "stream 'a': schema 0 to 5 is no range"), "%s", err.text);
+    mako_store_unref(store);
+}
+
+static void no_line(void *arg, const char *key, const char *value)
+{
+    (void)arg, (void)key, (void)value;
+}
+
+/* Nobody has to ask why. */
+Test(store, descriptions_without_an_error_to_fill)
+{
+    static const char json[] = "{\"stores\": {}}";
+    struct mako_source source = {
+        .struct_size = sizeof source, .json = json, .json_len = sizeof json - 1};
+    struct mako_error err = {""};
+
+    cr_assert_eq(mako_config_describe(&source, no_line, NULL, NULL), MAKO_E_CONFIG);
+    source.struct_size = 4;
+    cr_assert_eq(mako_config_describe(&source, no_line, NULL, &err), MAKO_E_INVALID);
+    cr_assert(strstr(err.text, "struct mako_source: struct_size is 4"), "%s", err.text);
+}
+
+/* A plugin that finds itself at fault says so in its own words. */
+Test(store, plugins_that_blame_themselves)
+{
+    struct probe p = PROBE_INITIAL;
+    mako_store *store = must_open("probe", &p, CRASH);
+
+    cr_assert_eq(save_text(store, "a", 1, "x", NULL), MAKO_OK);
+    p.orders.load = MAKO_E_PLUGIN;
+    p.text = "lost its way";
+    cr_assert_eq(load_any(store, "a", NULL), MAKO_E_PLUGIN);
+    p.orders.load = MAKO_OK;
+    cr_assert_eq(load_any(store, "a", NULL), MAKO_OK);
+    mako_store_unref(store);
+    probe_clear(&p);
+}
