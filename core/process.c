@@ -293,8 +293,8 @@ static int fill(mako_process *p, mako_store *store, const char *stream, void *ap
         info.fail_on_load_failure)
         return status;
     if (status < 0)
-        mako_log(MAKO_LOG_WARN, "stream '%s': going on without its snapshot: %s", p->stream,
-                 err->text);
+        mako_log(MAKO_LOG_WARN, "stream '%s': going on without its snapshot: %s",
+                 p->stream, err->text);
     p->load_status = status;
     if (status != MAKO_OK) {
         status = start_over(p, status, err);
