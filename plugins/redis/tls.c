@@ -16,6 +16,7 @@
 
 #include <hiredis/hiredis.h>
 #include <hiredis/hiredis_ssl.h>
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 
@@ -137,6 +138,9 @@ int tls_new(const struct tls_setup *setup, struct tls **out, struct mako_error *
 
     if (tls == NULL)
         return mako_fail(err, MAKO_E_NOMEM, "no memory");
+    /* Before anything else of OpenSSL's, unless the program was there first: exit() must
+     * not clean up under threads that are inside calls. */
+    (void)OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
     ERR_clear_error();
     tls->verify_name = setup->verify_name;
     tls->context = SSL_CTX_new(TLS_client_method());
