@@ -64,6 +64,17 @@ static bool next_page(const struct scan *scan, const char *cursor, int64_t deadl
     return false;
 }
 
+/* The server knows the key, which may hold something else than text, or does not answer
+ * for it: it is no master any more, or not of the key. */
+static bool answers(const struct scan *scan, const struct reply *value,
+                    struct trouble *trouble)
+{
+    if (value->type != REPLY_ERROR)
+        return true;
+    (void)trouble_answer(trouble, conn_name(scan->conn), value->text, value->len);
+    return trouble->kind == TROUBLE_WRONG_TYPE;
+}
+
 /* One key and what its head is; true where the scan goes on. */
 static bool visit(const struct scan *scan, const struct reply *key,
                   const struct reply *value)
@@ -121,6 +132,7 @@ static bool visit_page(struct scan *scan, const struct reply *keys, int64_t dead
         return trouble_set(trouble, TROUBLE_NOMEM, "no memory");
     fetched = fetch_heads(scan, keys, heads, deadline, trouble);
     for (size_t i = 0; i < keys->len; i++) {
+        fetched = fetched && answers(scan, heads[i], trouble);
         if (fetched && !scan->stopped)
             scan->stopped = !visit(scan, keys->items[i], heads[i]);
         reply_free(heads[i]);

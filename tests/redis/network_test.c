@@ -293,6 +293,49 @@ Test(redis_network, lies_about_replicas)
     finish(store);
 }
 
+static bool count_one(void *arg, struct mako_str stream, const struct mako_meta *meta,
+                      uint64_t size)
+{
+    (void)stream;
+    (void)meta;
+    (void)size;
+    ++*(unsigned *)arg;
+    return true;
+}
+
+/* A server that stops answering for a key in the middle of a listing, for it is no master
+ * any more: the listing fails, instead of naming a stream of which nothing is known. */
+Test(redis_network, a_listing_is_refused_in_the_middle)
+{
+    static const struct {
+        const char *text;
+        int status;
+    } answers[] = {{"-MOVED 15495 127.0.0.1:1\r\n", MAKO_E_UNAVAILABLE},
+                   {"-CLUSTERDOWN The cluster is down\r\n", MAKO_E_UNAVAILABLE},
+                   {"-MASTERDOWN Link with MASTER is down\r\n", MAKO_E_UNAVAILABLE},
+                   {"-NOPERM no rights\r\n", MAKO_E_IO}};
+    const struct proxy_rule pass = {.fault = PROXY_PASS};
+
+    begin();
+    for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
+        const struct proxy_rule rule = {
+            .lie = {"GETRANGE", answers[i].text, strlen(answers[i].text), false, false}};
+        mako_store *store = must_open_here("");
+        struct mako_error err = {""};
+        unsigned count = 0;
+
+        must_save(store, "a", i + 1, 100);
+        proxy_rule(proxy, &rule);
+        cr_assert_eq(mako_store_scan(store, NULL, count_one, &count, &err),
+                     answers[i].status, "%s: %s", answers[i].text, err.text);
+        fit_to_read(answers[i].text, err.text);
+        cr_assert_eq(count, 0, "%s", answers[i].text);
+        proxy_rule(proxy, &pass);
+        mako_store_unref(store);
+    }
+    finish(must_open_here(""));
+}
+
 /* Each byte of an answer, one bit changed: what was saved, or a failure. */
 Test(redis_network, a_flipped_bit_on_the_way)
 {
