@@ -166,8 +166,12 @@ Test(search, nowhere)
 /* As if it were not set. */
 Test(search, an_empty_environment)
 {
+    char *real = realpath(BUILT_IN, NULL);
+
+    cr_assert(real != NULL);
     setenv("MAKO_PLUGIN_PATH", "", 1);
-    GIVES(NULL, "noop", text("%s/mako-store-noop.so", realpath(BUILT_IN, NULL)));
+    GIVES(NULL, "noop", text("%s/mako-store-noop.so", real));
+    free(real);
 }
 
 /* A directory whose files have no name that the system would take. */
