@@ -510,6 +510,160 @@ static int process_round(struct world *w, struct mako_error *err)
     return status;
 }
 
+/* ---- other rounds --------------------------------------------------------------------
+ */
+
+/* Open; state and sequence agree from the start. */
+static int open_round(struct world *w, const struct mako_aggregate *aggregate,
+                      const char *stream, mako_process **process, struct mako_error *err)
+{
+    int status = mako_process_open(w->store, aggregate, stream, NULL, process, err);
+
+    if (status == MAKO_OK)
+        cr_assert_eq(*(const uint64_t *)mako_process_state(*process),
+                     mako_process_seq(*process));
+    return status;
+}
+
+/* Events from 1 on, and the end of the log. */
+static int push_all(mako_process *process, uint64_t head, struct mako_error *err)
+{
+    int status = MAKO_OK;
+
+    for (uint64_t seq = 1; status == MAKO_OK && seq <= head; seq++)
+        status = mako_process_push(
+            process, &(struct mako_event){.seq = seq, .anchor = seq + 1}, err);
+    return status == MAKO_OK ? mako_process_end(process, head, err) : status;
+}
+
+/* A program that pushes; its log ends at head.  A snapshot beyond it is refused and the
+ * log pushed anew; where it could not be loaded, it is kept. */
+static int push_round(struct world *w, uint64_t head, struct mako_error *err)
+{
+    struct mako_aggregate pushed = counting;
+    struct mako_how how = {.struct_size = sizeof how};
+    mako_process *process;
+    int status;
+
+    pushed.read = NULL;
+    status = open_round(w, &pushed, "pushed", &process, err);
+    if (status != MAKO_OK)
+        return status;
+    status = push_all(process, head, err);
+    if (status == MAKO_AHEAD) {
+        cr_assert(w->keeps && mako_process_seq(process) == 0);
+        status = push_all(process, head, err);
+    }
+    if (status == MAKO_OK) {
+        cr_assert_eq(mako_process_seq(process), head);
+        cr_assert_eq(*(const uint64_t *)mako_process_state(process), head);
+        status = mako_process_take(process, MAKO_TAKE_NOW, err);
+        cr_assert_eq(*(const uint64_t *)mako_process_state(process), head);
+    }
+    mako_process_how(process, &how);
+    if (status == MAKO_STALE && how.snapshot < 0)
+        status = MAKO_OK;
+    mako_process_close(process);
+    return status;
+}
+
+static int pushed_round(struct world *w, struct mako_error *err)
+{
+    int status = push_round(w, EVENTS, err);
+
+    return status == MAKO_OK ? push_round(w, EVENTS / 2, err) : status;
+}
+
+static int round_not_due(struct world *w, struct mako_error *err)
+{
+    mako_process *process;
+    int status = open_round(w, &counting, "not due", &process, err);
+
+    if (status != MAKO_OK)
+        return status;
+    status = mako_process_take(process, 0, err);
+    check_process(process);
+    mako_process_close(process);
+    return status;
+}
+
+/* The snapshot is of a layout that the program has left. */
+static int round_of_new_layout(struct world *w, struct mako_error *err)
+{
+    struct mako_aggregate newer = counting;
+    struct mako_how how = {.struct_size = sizeof how};
+    mako_process *process;
+    int status;
+
+    newer.schema = 2;
+    status = open_round(w, &newer, "counted", &process, err);
+    if (status != MAKO_OK)
+        return status;
+    mako_process_how(process, &how);
+    cr_assert(how.snapshot < 0 ||
+                  how.snapshot == (w->keeps ? MAKO_SCHEMA_OLDER : MAKO_NOT_FOUND),
+              "status %d", how.snapshot);
+    cr_assert_eq(how.folded, EVENTS);
+    check_process(process);
+    mako_process_close(process);
+    return status;
+}
+
+static int cut_read(void *app, const char *stream, uint64_t from, mako_feed *feed,
+                    struct mako_error *err)
+{
+    int stop = 0;
+
+    (void)app;
+    for (uint64_t seq = from; stop == 0 && seq <= EVENTS / 2; seq++)
+        stop = mako_feed_event(feed, &(struct mako_event){.seq = seq, .anchor = seq + 1});
+    return stop != 0 ? stop
+                     : mako_fail(err, MAKO_E_CALLBACK, "%s: the log is cut off", stream);
+}
+
+static int round_of_cut_log(struct world *w, struct mako_error *err)
+{
+    mako_process *process = (mako_process *)untouched;
+    struct mako_aggregate cut = counting;
+    int status;
+
+    cut.read = cut_read;
+    status = mako_process_open(w->store, &cut, "cut", NULL, &process, err);
+    cr_assert_eq((void *)process, (void *)untouched);
+    return status;
+}
+
+static int no_encode(void *app, const void *state, mako_bytes *out,
+                     struct mako_error *err)
+{
+    (void)app;
+    (void)state;
+    if (mako_bytes_put(out, "half", 4) != MAKO_OK)
+        return mako_fail(err, MAKO_E_NOMEM, "no memory");
+    return mako_fail(err, MAKO_E_CALLBACK, "cannot be written");
+}
+
+/* A take that fails leaves the state, and the next event is applied to it. */
+static int round_not_saved(struct world *w, struct mako_error *err)
+{
+    struct mako_event event = {.seq = EVENTS + 1, .anchor = EVENTS + 2};
+    struct mako_aggregate mute = counting;
+    mako_process *process;
+    int status, pushed;
+
+    mute.encode = no_encode;
+    status = open_round(w, &mute, "not saved", &process, err);
+    if (status != MAKO_OK)
+        return status;
+    status = mako_process_take(process, MAKO_TAKE_NOW, err);
+    check_process(process);
+    pushed = mako_process_push(process, &event, NULL);
+    cr_assert_eq(pushed, MAKO_OK);
+    check_process(process);
+    mako_process_close(process);
+    return status;
+}
+
 /* ---- trials --------------------------------------------------------------------------
  */
 
@@ -615,6 +769,11 @@ static const struct call calls[] = {
     {"json save", json_round, MAKO_OK, MAKO_OK},
     {"json load", json_back, MAKO_OK, MAKO_NOT_FOUND},
     {"process", process_round, MAKO_OK, MAKO_OK},
+    {"process pushed", pushed_round, MAKO_OK, MAKO_OK},
+    {"process not due", round_not_due, MAKO_NOT_DUE, MAKO_NOT_DUE},
+    {"process new layout", round_of_new_layout, MAKO_OK, MAKO_OK},
+    {"process cut log", round_of_cut_log, MAKO_E_CALLBACK, MAKO_E_CALLBACK},
+    {"process not saved", round_not_saved, MAKO_E_CALLBACK, MAKO_E_CALLBACK},
     {"remove", remove_one, MAKO_OK, MAKO_OK},
     {"stats", stats, MAKO_OK, MAKO_OK},
 };
