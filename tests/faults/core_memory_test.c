@@ -30,6 +30,7 @@ enum {
 /* A store and what is in it. */
 struct world {
     const char *plugin;
+    const char *const *overrides; /* options that are not in the file at path */
     char dir[64], path[128];
     bool keeps;
     mako_store *store;
@@ -171,11 +172,18 @@ static int open_close(const struct mako_source *source, struct mako_error *err)
     return status;
 }
 
+static struct mako_source source_of(const struct world *w)
+{
+    return (struct mako_source){.struct_size = sizeof(struct mako_source),
+                                .path = w->path,
+                                .overrides = w->overrides};
+}
+
 static int open_path(struct world *w, struct mako_error *err)
 {
-    return open_close(
-        &(struct mako_source){.struct_size = sizeof(struct mako_source), .path = w->path},
-        err);
+    struct mako_source source = source_of(w);
+
+    return open_close(&source, err);
 }
 
 static int open_overridden(struct world *w, struct mako_error *err)
@@ -296,9 +304,9 @@ static int describe(struct world *w, struct mako_error *err)
 
 static int describe_config(struct world *w, struct mako_error *err)
 {
-    return mako_config_describe(
-        &(struct mako_source){.struct_size = sizeof(struct mako_source), .path = w->path},
-        on_line, w, err);
+    struct mako_source source = source_of(w);
+
+    return mako_config_describe(&source, on_line, w, err);
 }
 
 /* The first that failed, of a batch's; its text is in err. */
@@ -502,6 +510,160 @@ static int process_round(struct world *w, struct mako_error *err)
     return status;
 }
 
+/* ---- other rounds --------------------------------------------------------------------
+ */
+
+/* Open; state and sequence agree from the start. */
+static int open_round(struct world *w, const struct mako_aggregate *aggregate,
+                      const char *stream, mako_process **process, struct mako_error *err)
+{
+    int status = mako_process_open(w->store, aggregate, stream, NULL, process, err);
+
+    if (status == MAKO_OK)
+        cr_assert_eq(*(const uint64_t *)mako_process_state(*process),
+                     mako_process_seq(*process));
+    return status;
+}
+
+/* Events from 1 on, and the end of the log. */
+static int push_all(mako_process *process, uint64_t head, struct mako_error *err)
+{
+    int status = MAKO_OK;
+
+    for (uint64_t seq = 1; status == MAKO_OK && seq <= head; seq++)
+        status = mako_process_push(
+            process, &(struct mako_event){.seq = seq, .anchor = seq + 1}, err);
+    return status == MAKO_OK ? mako_process_end(process, head, err) : status;
+}
+
+/* A program that pushes; its log ends at head.  A snapshot beyond it is refused and the
+ * log pushed anew; where it could not be loaded, it is kept. */
+static int push_round(struct world *w, uint64_t head, struct mako_error *err)
+{
+    struct mako_aggregate pushed = counting;
+    struct mako_how how = {.struct_size = sizeof how};
+    mako_process *process;
+    int status;
+
+    pushed.read = NULL;
+    status = open_round(w, &pushed, "pushed", &process, err);
+    if (status != MAKO_OK)
+        return status;
+    status = push_all(process, head, err);
+    if (status == MAKO_AHEAD) {
+        cr_assert(w->keeps && mako_process_seq(process) == 0);
+        status = push_all(process, head, err);
+    }
+    if (status == MAKO_OK) {
+        cr_assert_eq(mako_process_seq(process), head);
+        cr_assert_eq(*(const uint64_t *)mako_process_state(process), head);
+        status = mako_process_take(process, MAKO_TAKE_NOW, err);
+        cr_assert_eq(*(const uint64_t *)mako_process_state(process), head);
+    }
+    mako_process_how(process, &how);
+    if (status == MAKO_STALE && how.snapshot < 0)
+        status = MAKO_OK;
+    mako_process_close(process);
+    return status;
+}
+
+static int pushed_round(struct world *w, struct mako_error *err)
+{
+    int status = push_round(w, EVENTS, err);
+
+    return status == MAKO_OK ? push_round(w, EVENTS / 2, err) : status;
+}
+
+static int round_not_due(struct world *w, struct mako_error *err)
+{
+    mako_process *process;
+    int status = open_round(w, &counting, "not due", &process, err);
+
+    if (status != MAKO_OK)
+        return status;
+    status = mako_process_take(process, 0, err);
+    check_process(process);
+    mako_process_close(process);
+    return status;
+}
+
+/* The snapshot is of a layout that the program has left. */
+static int round_of_new_layout(struct world *w, struct mako_error *err)
+{
+    struct mako_aggregate newer = counting;
+    struct mako_how how = {.struct_size = sizeof how};
+    mako_process *process;
+    int status;
+
+    newer.schema = 2;
+    status = open_round(w, &newer, "counted", &process, err);
+    if (status != MAKO_OK)
+        return status;
+    mako_process_how(process, &how);
+    cr_assert(how.snapshot < 0 ||
+                  how.snapshot == (w->keeps ? MAKO_SCHEMA_OLDER : MAKO_NOT_FOUND),
+              "status %d", how.snapshot);
+    cr_assert_eq(how.folded, EVENTS);
+    check_process(process);
+    mako_process_close(process);
+    return status;
+}
+
+static int cut_read(void *app, const char *stream, uint64_t from, mako_feed *feed,
+                    struct mako_error *err)
+{
+    int stop = 0;
+
+    (void)app;
+    for (uint64_t seq = from; stop == 0 && seq <= EVENTS / 2; seq++)
+        stop = mako_feed_event(feed, &(struct mako_event){.seq = seq, .anchor = seq + 1});
+    return stop != 0 ? stop
+                     : mako_fail(err, MAKO_E_CALLBACK, "%s: the log is cut off", stream);
+}
+
+static int round_of_cut_log(struct world *w, struct mako_error *err)
+{
+    mako_process *process = (mako_process *)untouched;
+    struct mako_aggregate cut = counting;
+    int status;
+
+    cut.read = cut_read;
+    status = mako_process_open(w->store, &cut, "cut", NULL, &process, err);
+    cr_assert_eq((void *)process, (void *)untouched);
+    return status;
+}
+
+static int no_encode(void *app, const void *state, mako_bytes *out,
+                     struct mako_error *err)
+{
+    (void)app;
+    (void)state;
+    if (mako_bytes_put(out, "half", 4) != MAKO_OK)
+        return mako_fail(err, MAKO_E_NOMEM, "no memory");
+    return mako_fail(err, MAKO_E_CALLBACK, "cannot be written");
+}
+
+/* A take that fails leaves the state, and the next event is applied to it. */
+static int round_not_saved(struct world *w, struct mako_error *err)
+{
+    struct mako_event event = {.seq = EVENTS + 1, .anchor = EVENTS + 2};
+    struct mako_aggregate mute = counting;
+    mako_process *process;
+    int status, pushed;
+
+    mute.encode = no_encode;
+    status = open_round(w, &mute, "not saved", &process, err);
+    if (status != MAKO_OK)
+        return status;
+    status = mako_process_take(process, MAKO_TAKE_NOW, err);
+    check_process(process);
+    pushed = mako_process_push(process, &event, NULL);
+    cr_assert_eq(pushed, MAKO_OK);
+    check_process(process);
+    mako_process_close(process);
+    return status;
+}
+
 /* ---- trials --------------------------------------------------------------------------
  */
 
@@ -607,6 +769,11 @@ static const struct call calls[] = {
     {"json save", json_round, MAKO_OK, MAKO_OK},
     {"json load", json_back, MAKO_OK, MAKO_NOT_FOUND},
     {"process", process_round, MAKO_OK, MAKO_OK},
+    {"process pushed", pushed_round, MAKO_OK, MAKO_OK},
+    {"process not due", round_not_due, MAKO_NOT_DUE, MAKO_NOT_DUE},
+    {"process new layout", round_of_new_layout, MAKO_OK, MAKO_OK},
+    {"process cut log", round_of_cut_log, MAKO_E_CALLBACK, MAKO_E_CALLBACK},
+    {"process not saved", round_not_saved, MAKO_E_CALLBACK, MAKO_E_CALLBACK},
     {"remove", remove_one, MAKO_OK, MAKO_OK},
     {"stats", stats, MAKO_OK, MAKO_OK},
 };
@@ -625,15 +792,20 @@ static const struct call of_files[] = {
     for (size_t i = 0; i < sizeof(table) / sizeof((table)[0]); i++) \
     try_all(w, &(table)[i])
 
-static void run_plugin(const char *plugin, const char *durability, const char *options)
+static void run_store(const char *plugin, const char *durability, const char *options,
+                      const char *const *overrides)
 {
     struct world w;
+    struct mako_source source;
     struct mako_error err;
 
     mako_set_log(on_log, NULL);
     make_world(&w, plugin, durability, options);
+    w.overrides = overrides;
+    source = source_of(&w);
     TRY_ALL(&w, openings);
-    cr_assert_eq(mako_store_open(w.path, NULL, &w.store, &err), MAKO_OK, "%s", err.text);
+    cr_assert_eq(mako_store_open_source(&source, &w.store, &err), MAKO_OK, "%s",
+                 err.text);
     TRY_ALL(&w, calls);
     if (strncmp(plugin, "probe", 5) != 0)
         TRY_ALL(&w, listing);
@@ -649,23 +821,23 @@ TestSuite(core_memory, .timeout = 300);
 
 Test(core_memory, noop)
 {
-    run_plugin("noop", "none", "");
+    run_store("noop", "none", "", NULL);
 }
 
 Test(core_memory, memory)
 {
-    run_plugin("memory", "memory", "");
+    run_store("memory", "memory", "", NULL);
 }
 
 Test(core_memory, file)
 {
-    run_plugin("file", "crash", "\"dir\": \"store\"");
+    run_store("file", "crash", "\"dir\": \"store\"", NULL);
 }
 
 /* The core emulates batches, decides what is stale, and takes the locks. */
 Test(core_memory, a_plain_plugin)
 {
-    run_plugin("probe-plugin", "memory", "");
+    run_store("probe-plugin", "memory", "", NULL);
 }
 
 #else /* on a real server, which with-redis starts */
@@ -697,16 +869,22 @@ static const struct socket_fault socket_faults[] = {
     {"setsockopt", CALL_SETSOCKOPT, ENOBUFS, false},
     {"getaddrinfo", CALL_GETADDRINFO, EAI_AGAIN, false},
     {"getaddrinfo", CALL_GETADDRINFO, EAI_MEMORY, false},
+    {"getsockopt", CALL_GETSOCKOPT, ENOBUFS, false},
+    {"fcntl", CALL_FCNTL, EBADF, false},
+    {"recv", CALL_RECV, ECONNRESET, true}, /* another connection is made */
+    {"recv", CALL_RECV, EINTR, true},
+    {"close", CALL_CLOSE, EIO, true},
+    {"close", CALL_CLOSE, EINTR, true},
 };
 
 static bool try_socket(struct world *w, const struct call *call,
-                       const struct socket_fault *fault, long nth)
+                       const struct socket_fault *fault, long nth, long times)
 {
     struct mako_error err = {.text = ""};
     int status;
     bool fired;
 
-    sockets_fail(fault->call, nth, fault->error);
+    sockets_fail(fault->call, nth, times, fault->error);
     status = call->run(w, &err);
     fired = sockets_heal();
     if (status != call->wanted)
@@ -725,19 +903,35 @@ static bool try_socket(struct world *w, const struct call *call,
     return fired;
 }
 
+/* Once, and the next attempts as well. */
 static void try_sockets(struct world *w, const struct call *call)
 {
     long trials = 0;
 
-    for (size_t i = 0; i < sizeof socket_faults / sizeof socket_faults[0]; i++)
-        for (long nth = 1; nth < 12 && try_socket(w, call, &socket_faults[i], nth); nth++)
+    for (size_t i = 0; i < sizeof socket_faults / sizeof socket_faults[0]; i++) {
+        for (long nth = 1; nth < 12 && try_socket(w, call, &socket_faults[i], nth, 1);
+             nth++)
             trials++;
+        trials += try_socket(w, call, &socket_faults[i], 1, 3);
+    }
     (void)fprintf(stderr, "%s: %ld trials of sockets\n", call->name, trials);
 }
 
-#define REDIS_OPTIONS "\"endpoints\": \"${R}\", \"key_prefix\": \"${P}\""
+/* How with-redis sets servers up, and what the plugin is told of it.  The configuration
+ * has short strings, see heap.h; what is longer is an override. */
+struct setup {
+    const char *options;
+    const char *const *overrides;
+};
 
-/* The configuration has short strings, see heap.h. */
+#define SERVER "\"endpoints\": \"${R}\", \"key_prefix\": \"${P}\""
+
+static const struct setup single = {.options = SERVER};
+static const struct setup cluster = {.options = SERVER ", \"mode\": \"cluster\""};
+static const struct setup sentinel = {
+    .options = SERVER ", \"mode\": \"sentinel\"",
+    .overrides = (const char *const[]){"sentinel_master=mako", NULL}};
+
 static void name_server(const char *prefix)
 {
     cr_assert_not_null(getenv("MAKO_TEST_REDIS"));
@@ -745,26 +939,68 @@ static void name_server(const char *prefix)
     cr_assert_eq(setenv("P", prefix, 1), 0);
 }
 
-Test(core_memory, redis)
+static void open_world(struct world *w, const struct setup *setup)
 {
-    name_server("memory:");
-    run_plugin("redis", "crash", REDIS_OPTIONS);
-}
-
-Test(core_memory, redis_sockets)
-{
-    struct world w;
+    struct mako_source source;
     struct mako_error err;
 
-    name_server("sockets:");
     mako_set_log(on_log, NULL);
-    make_world(&w, "redis", "crash", REDIS_OPTIONS);
-    try_sockets(&w, &openings[0]);
-    cr_assert_eq(mako_store_open(w.path, NULL, &w.store, &err), MAKO_OK, "%s", err.text);
+    make_world(w, "redis", "crash", setup->options);
+    w->overrides = setup->overrides;
+    source = source_of(w);
+    cr_assert_eq(mako_store_open_source(&source, &w->store, &err), MAKO_OK, "%s",
+                 err.text);
+}
+
+static void run_sockets(const struct setup *setup)
+{
+    struct world w, none;
+
+    name_server("sockets:");
+    open_world(&w, setup);
+    none = w;
+    none.store = NULL;
+    try_sockets(&none, &openings[0]);
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++)
         try_sockets(&w, &calls[i]);
     try_sockets(&w, &listing[0]);
     mako_store_unref(w.store);
     remove_tree(w.dir);
+}
+
+static void run_memory(const struct setup *setup)
+{
+    name_server("memory:");
+    run_store("redis", "crash", setup->options, setup->overrides);
+}
+
+Test(core_memory, single)
+{
+    run_memory(&single);
+}
+
+Test(core_memory, single_sockets)
+{
+    run_sockets(&single);
+}
+
+Test(core_memory, cluster)
+{
+    run_memory(&cluster);
+}
+
+Test(core_memory, cluster_sockets)
+{
+    run_sockets(&cluster);
+}
+
+Test(core_memory, sentinel)
+{
+    run_memory(&sentinel);
+}
+
+Test(core_memory, sentinel_sockets)
+{
+    run_sockets(&sentinel);
 }
 #endif

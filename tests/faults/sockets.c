@@ -3,23 +3,28 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <poll.h>
+#include <stdarg.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 static _Thread_local struct {
     bool armed, fired;
     enum socket_call call;
-    long left;
+    long first, last, seen; /* calls with these numbers fail */
     int error;
 } plan;
 
-void sockets_fail(enum socket_call call, long nth, int error)
+void sockets_fail(enum socket_call call, long nth, long times, int error)
 {
     plan.armed = true;
     plan.fired = false;
     plan.call = call;
-    plan.left = nth;
+    plan.first = nth;
+    plan.last = nth + times - 1;
+    plan.seen = 0;
     plan.error = error;
 }
 
@@ -32,7 +37,10 @@ bool sockets_heal(void)
 /* Count a call; 0, or how it should fail. */
 static int count(enum socket_call call)
 {
-    if (!plan.armed || plan.call != call || --plan.left != 0)
+    if (!plan.armed || plan.call != call)
+        return 0;
+    plan.seen++;
+    if (plan.seen < plan.first || plan.seen > plan.last)
         return 0;
     plan.fired = true;
     return plan.error;
@@ -82,52 +90,93 @@ int setsockopt(int fd, int level, int name, const void *value, socklen_t len)
     return error != 0 ? fail_with(error) : next.call(fd, level, name, value, len);
 }
 
-/* message with one byte of room. */
-static struct msghdr one_byte(const struct msghdr *message, struct iovec *part)
-{
-    struct msghdr less = *message;
-
-    *part = message->msg_iov[0];
-    part->iov_len = part->iov_len > 0;
-    less.msg_iov = part;
-    less.msg_iovlen = 1;
-    return less;
-}
-
-ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+int getsockopt(int fd, int level, int name, void *value, socklen_t *len)
 {
     union {
         void *symbol;
-        ssize_t (*call)(int, const struct msghdr *, int);
-    } next = {.symbol = next_of("sendmsg")};
-    int error = count(CALL_SENDMSG);
-    struct msghdr less;
-    struct iovec part;
+        int (*call)(int, int, int, void *, socklen_t *);
+    } next = {.symbol = next_of("getsockopt")};
+    int error = count(CALL_GETSOCKOPT);
 
-    if (error > 0)
-        return fail_with(error);
-    if (error == 0)
-        return next.call(fd, message, flags);
-    less = one_byte(message, &part);
-    return next.call(fd, &less, flags);
+    return error != 0 ? fail_with(error) : next.call(fd, level, name, value, len);
 }
 
-ssize_t recvmsg(int fd, struct msghdr *message, int flags)
+/* Commands here take a number or nothing. */
+int fcntl(int fd, int command, ...)
+{
+    union {
+        void *symbol;
+        int (*call)(int, int, ...);
+    } next = {.symbol = next_of("fcntl")};
+    int error = count(CALL_FCNTL);
+    va_list args;
+    long value;
+
+    va_start(args, command);
+    value = va_arg(args, long);
+    va_end(args);
+    return error != 0 ? fail_with(error) : next.call(fd, command, value);
+}
+
+int close(int fd)
+{
+    union {
+        void *symbol;
+        int (*call)(int);
+    } next = {.symbol = next_of("close")};
+    int error = count(CALL_CLOSE), result = next.call(fd);
+
+    return error != 0 ? fail_with(error) : result;
+}
+
+ssize_t recv(int fd, void *bytes, size_t len, int flags)
+{
+    union {
+        void *symbol;
+        ssize_t (*call)(int, void *, size_t, int);
+    } next = {.symbol = next_of("recv")};
+    int error = count(CALL_RECV);
+
+    return error != 0 ? fail_with(error) : next.call(fd, bytes, len, flags);
+}
+
+/* sendmsg() and recvmsg(), whose name says which: as a whole, or its first byte. */
+static ssize_t move(enum socket_call which, const char *name, int fd,
+                    struct msghdr *message, int flags)
 {
     union {
         void *symbol;
         ssize_t (*call)(int, struct msghdr *, int);
-    } next = {.symbol = next_of("recvmsg")};
-    int error = count(CALL_RECVMSG);
-    struct msghdr less;
-    struct iovec part;
+    } next = {.symbol = next_of(name)};
+    int error = count(which);
+    struct iovec first;
 
     if (error > 0)
         return fail_with(error);
-    if (error == 0)
-        return next.call(fd, message, flags);
-    less = one_byte(message, &part);
-    return next.call(fd, &less, flags);
+    if (error < 0 && message->msg_iovlen > 0) {
+        first = message->msg_iov[0];
+        first.iov_len = first.iov_len > 0;
+        message->msg_iov = &first;
+        message->msg_iovlen = 1;
+    }
+    return next.call(fd, message, flags);
+}
+
+ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+{
+    struct msghdr copy = *message;
+
+    return move(CALL_SENDMSG, "sendmsg", fd, &copy, flags);
+}
+
+ssize_t recvmsg(int fd, struct msghdr *message, int flags)
+{
+    struct msghdr copy = *message;
+    ssize_t got = move(CALL_RECVMSG, "recvmsg", fd, &copy, flags);
+
+    message->msg_flags = copy.msg_flags;
+    message->msg_controllen = copy.msg_controllen;
+    return got;
 }
 
 int poll(struct pollfd *entries, nfds_t count_of, int timeout)
