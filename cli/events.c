@@ -96,9 +96,9 @@ int events_rewind(struct events *events, struct mako_error *err)
 {
     errno = 0;
     if (gzrewind(events->file) != 0)
-        return mako_fail(err, MAKO_E_INVALID, "%s: cannot be read again%s%s",
-                         events->name, errno != 0 ? ": " : "",
-                         errno != 0 ? strerror(errno) : "");
+        return mako_fail(err, MAKO_E_INVALID, "%s: cannot be read again: %s",
+                         events->name,
+                         errno != 0 ? strerror(errno) : "no way back to its start");
     events->at = events->end = 0;
     events->eof = false;
     events->line = 0;
