@@ -14,7 +14,7 @@
 #if defined(__SANITIZE_ADDRESS__)
 #define STRIDE 17
 #else
-#define STRIDE 1
+#define STRIDE 3
 #endif
 
 enum {
