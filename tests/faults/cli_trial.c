@@ -360,7 +360,7 @@ bool cli_prepare(void)
         }
     }
     return rename("store", "store.kept") == 0 && rename("replays", "replays.kept") == 0 &&
-           (cli_restore(), true);
+           ((void)cli_restore(), true);
 }
 
 void cli_clean_up(void)
