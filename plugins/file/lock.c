@@ -49,6 +49,15 @@ static void after_fork_in_child(void)
     (void)pthread_mutex_unlock(&handlers_lock);
 }
 
+/* When the plugin is loaded: a fork at the same time as the first opening must find the
+ * handlers, or the child has the lock and waits for handlers_lock for ever.  Nobody else
+ * is here yet, and no lock is taken: the loader holds its own, which a fork takes last.
+ */
+__attribute__((constructor)) static void add_handlers_early(void)
+{
+    handled = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) == 0;
+}
+
 /* Once; after a failure the next opening tries again. */
 static int add_handlers(void)
 {
@@ -60,13 +69,6 @@ static int add_handlers(void)
     handled = error == 0;
     (void)pthread_mutex_unlock(&handlers_lock);
     return error;
-}
-
-/* When the plugin is loaded: a fork at the same time as the first opening must find the
- * handlers, or the child has the lock and waits for handlers_lock for ever. */
-__attribute__((constructor)) static void add_handlers_early(void)
-{
-    (void)add_handlers();
 }
 
 /* List lock, unless its directory is listed. */
