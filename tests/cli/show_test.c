@@ -127,14 +127,20 @@ static FILE *terminal(void)
     return file;
 }
 
+/* All that was written: a terminal gives it in parts, so a mark says where it ends. */
 static const char *written(FILE *file)
 {
     static char text[1024];
+    size_t len = 0;
     ssize_t got;
 
+    (void)fputc('\1', file);
     (void)fflush(file);
-    got = read(other_end, text, sizeof text - 1);
-    text[got > 0 ? got : 0] = '\0';
+    do {
+        got = read(other_end, text + len, sizeof text - 1 - len);
+        len += got > 0 ? (size_t)got : 0;
+    } while (got > 0 && text[len - 1] != '\1');
+    text[len > 0 ? len - 1 : 0] = '\0';
     return text;
 }
 
