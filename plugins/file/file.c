@@ -18,12 +18,14 @@
 #include "recovery.h"
 
 #define VANISHED_TRIES 100 /* of those who only read, while others compact */
+#define LOOKS_MAX      500 /* likewise, until all files that are named are there */
 
 /* What the directory holds.  Those who only read begin a new one when files vanish. */
 struct view {
     struct segments segments;
     struct index *index;
-    size_t users; /* the store, and calls under way */
+    struct recovery_looks looks; /* that found it, in a store that is only read */
+    size_t users;                /* the store, and calls under way */
 };
 
 struct store {
@@ -220,45 +222,50 @@ static int open_dir(struct store *store, bool flush, struct mako_error *err)
     return MAKO_OK;
 }
 
-/* Read what is there, into a new view. */
-static int read_store(struct store *store, const struct recovery_setup *how,
-                      struct log_start *start, bool *vanished, struct mako_error *err)
+/* Read what is there, into a new view.  looks: of those who only read. */
+static int read_store(struct store *store, bool flush, struct recovery_looks *looks,
+                      struct log_start *start, struct mako_error *err)
 {
     struct view *view = view_new(store);
-    struct recovery_setup setup = *how;
+    struct recovery_setup setup = {
+        .host = store->host, .flush = flush, .read_only = looks != NULL, .looks = looks};
     int status;
 
     if (view == NULL)
         return no_memory(store, err);
     setup.segments = &view->segments;
     setup.index = view->index;
-    status = recover(&setup, start, vanished, err);
-    if (status == MAKO_OK && (!how->read_only || !*vanished || how->last_try))
-        view_change(store, view);
-    else
+    status = recover(&setup, start, err);
+    if (status != MAKO_OK || (looks != NULL && !looks->settled)) {
         view_release(store, view);
-    return status;
+        return status;
+    }
+    if (looks != NULL)
+        view->looks = *looks;
+    view_change(store, view);
+    return MAKO_OK;
 }
 
-/* For those who only read: files come and go while they look.  What is missing after many
- * tries is missing. */
-static int read_again(struct store *store, struct mako_error *err)
+/* For those who only read: files come and go while they look.  before: what the looks at
+ * another time have found. */
+static int read_again(struct store *store, struct recovery_looks looks,
+                      struct mako_error *err)
 {
     struct timespec pause = {.tv_nsec = 2000000};
-    bool vanished = true;
+    struct log_start start;
     int status = MAKO_OK;
 
-    for (int tries = 0; status == MAKO_OK && vanished && tries < VANISHED_TRIES;
-         tries++) {
-        struct recovery_setup how = {.host = store->host,
-                                     .read_only = true,
-                                     .last_try = tries + 1 == VANISHED_TRIES};
-        struct log_start start;
-
-        if (tries > 0)
+    looks.settled = false;
+    for (int i = 0; status == MAKO_OK && !looks.settled && i < LOOKS_MAX; i++) {
+        if (i > 0)
             (void)nanosleep(&pause, NULL);
-        status = read_store(store, &how, &start, &vanished, err);
+        status = read_store(store, false, &looks, &start, err);
     }
+    if (status == MAKO_OK && !looks.settled)
+        status =
+            mako_fail(err, MAKO_E_UNAVAILABLE,
+                      "%s: files vanish while they are looked for, %d times in a row",
+                      store->path, LOOKS_MAX);
     return status;
 }
 
@@ -274,10 +281,7 @@ static int start_log(struct store *store, const union mako_value *values, bool f
                                     .dead_percent = values[OPTION_DEAD_SPACE].num,
                                     .erase_ms = values[OPTION_ERASE_WITHIN].num,
                                     .rate = values[OPTION_COMPACT_RATE].num};
-    bool vanished = false;
-    int error, status = read_store(
-                   store, &(struct recovery_setup){.host = store->host, .flush = flush},
-                   &log.start, &vanished, err);
+    int error, status = read_store(store, flush, NULL, &log.start, err);
 
     if (status != MAKO_OK)
         return status;
@@ -303,7 +307,9 @@ static int open_all(struct store *store, const union mako_value *values, bool fl
     if (status != MAKO_OK)
         return status;
     if (store->read_only)
-        return store->view != NULL ? MAKO_OK : read_again(store, err);
+        return store->view != NULL
+                   ? MAKO_OK
+                   : read_again(store, (struct recovery_looks){.same = 0}, err);
     status = lock_take(&store->lock, store->dir, store->path,
                        values[OPTION_LOCK_WAIT].num, err);
     if (status != MAKO_OK)
@@ -561,7 +567,7 @@ static int load_shared(struct store *store, struct mako_str stream,
     int again, status = load_once(store, view, stream, sink, gone, err);
 
     if (*gone) {
-        again = read_again(store, err);
+        again = read_again(store, view->looks, err);
         if (again != MAKO_OK) {
             *gone = false;
             status = again;

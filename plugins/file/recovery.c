@@ -781,7 +781,7 @@ static int read_all(struct recovery *recovery)
     return recovery->status;
 }
 
-int recover(const struct recovery_setup *setup, struct log_start *start, bool *vanished,
+int recover(const struct recovery_setup *setup, struct log_start *start,
             struct mako_error *err)
 {
     struct recovery recovery = {
@@ -797,11 +797,12 @@ int recover(const struct recovery_setup *setup, struct log_start *start, bool *v
     if (status == MAKO_OK && !survey_in_vain(&recovery.survey))
         status = read_all(&recovery);
     if (status == MAKO_OK) {
-        if (!setup->read_only)
+        if (setup->read_only)
+            survey_looked(&recovery.survey, recovery.vanished);
+        else
             survey_sweep(&recovery.survey);
         found.before = recovery.tail;
         *start = found;
-        *vanished = recovery.vanished || recovery.survey.vanished;
     }
     free(recovery.segments);
     survey_done(&recovery.survey);

@@ -11,6 +11,8 @@
 #include "compact.h"
 #include "io.h"
 
+#define GAP_LOOKS 5 /* that miss the same, before a file is missing */
+
 /* ---- words ---------------------------------------------------------------------- */
 
 void survey_say(const struct recovery_setup *setup, int level, const char *name,
@@ -132,6 +134,20 @@ static int list_files(struct survey *survey)
     return MAKO_OK;
 }
 
+/* Of those who only read: a directory is listed piece by piece, and a file that came in a
+ * piece before may stand for one that went from a piece behind.  List it once more. */
+static int list_again(struct survey *survey)
+{
+    struct survey again = {.setup = survey->setup, .err = survey->err};
+    int status = list_files(&again);
+
+    survey->changed = again.count != survey->count;
+    for (size_t i = 0; i < survey->count && !survey->changed; i++)
+        survey->changed = by_number(&survey->files[i], &again.files[i]) != 0;
+    survey_done(&again);
+    return status;
+}
+
 /* Whether a header is that of the file with this name. */
 static bool same_place(const struct format_header *header,
                        const struct format_header *name)
@@ -187,7 +203,7 @@ static int read_header(struct survey *survey, struct found *file)
     segment_name(&file->name, name);
     error = io_open(survey->setup->segments->dir, name, O_RDONLY, &fd);
     if (error == ENOENT && survey->setup->read_only) {
-        survey->vanished = file->gone = true;
+        survey->changed = true;
         return MAKO_OK;
     }
     if (error != 0)
@@ -236,18 +252,25 @@ static void report_headless(const struct survey *survey, const struct found *fil
                    "has no header that can be read: never begun, or damaged; ignored");
 }
 
-/* A segment whose header cannot be read, or that is not there, and of which nothing is
- * known. */
+/* A segment whose header cannot be read, or that is not there.  listing: its index file;
+ * NULL: there is none. */
 static void report_lost(const struct survey *survey, const struct format_header *header,
-                        const char *how)
+                        const char *how, const struct listing *listing)
 {
     char name[SEGMENT_NAME];
 
     segment_name(header, name);
-    survey_say(survey->setup, MAKO_LOG_WARN, name,
-               "%s; its snapshots are lost, and older or removed ones may show in their "
-               "place",
-               how);
+    if (listing != NULL)
+        survey_say(survey->setup, MAKO_LOG_WARN, name,
+                   "%s; its snapshots are lost: %" PRIu64
+                   " streams are damaged, but for those that were saved since",
+                   how, listing->head.count);
+    else
+        survey_say(
+            survey->setup, MAKO_LOG_WARN, name,
+            "%s; its snapshots are lost, and older or removed ones may show in their "
+            "place",
+            how);
 }
 
 /* The index file of a segment that is lost: that which ends with its number.  One that
@@ -274,9 +297,46 @@ static int find_listing(struct survey *survey, uint64_t number, struct listing *
     return MAKO_OK;
 }
 
+/* Whether a gap that is found now is one for good. */
+static bool gaps_are_known(const struct survey *survey)
+{
+    const struct recovery_looks *looks = survey->setup->looks;
+
+    return looks == NULL || looks->same >= GAP_LOOKS;
+}
+
 bool survey_in_vain(const struct survey *survey)
 {
-    return survey->vanished && survey->setup->read_only && !survey->setup->last_try;
+    const struct recovery_looks *looks = survey->setup->looks;
+
+    return survey->changed ||
+           (looks != NULL && survey->missing != 0 &&
+            !(gaps_are_known(survey) && survey->missing == looks->missing));
+}
+
+void survey_looked(const struct survey *survey, bool vanished)
+{
+    struct recovery_looks *looks = survey->setup->looks;
+
+    looks->settled = !vanished && !survey_in_vain(survey);
+    if (looks->settled)
+        return;
+    if (vanished || survey->changed)
+        looks->same = 0;
+    else if (survey->missing != looks->missing)
+        looks->same = 1;
+    else
+        looks->same++;
+    looks->missing = survey->missing;
+}
+
+/* Of those who only read: there is a gap.  Whether its index file is there belongs to it.
+ */
+static void add_gap(struct survey *survey, const struct format_tail *gap, bool listed)
+{
+    uint64_t all[] = {survey->missing, gap->number, gap->id, listed};
+
+    survey->missing = format_hash(all, sizeof all) | 1;
 }
 
 /* The chain, from the last segment down. */
@@ -290,8 +350,7 @@ struct chain {
 
 /* A lost segment of which the index file is left, which it takes: its streams are known,
  * and are damaged. */
-static int add_lost(struct survey *survey, struct chain *chain, const char *how,
-                    struct listing *listing)
+static int add_lost(struct survey *survey, struct chain *chain, struct listing *listing)
 {
     struct format_header header = {.number = listing->head.number,
                                    .low = listing->head.low,
@@ -300,7 +359,6 @@ static int add_lost(struct survey *survey, struct chain *chain, const char *how,
                                    .first = listing->head.end.last,
                                    .end = listing->head.end};
     struct found *file = add_file(survey, &header);
-    char name[SEGMENT_NAME];
 
     if (file == NULL) {
         listing_free(listing);
@@ -312,11 +370,6 @@ static int add_lost(struct survey *survey, struct chain *chain, const char *how,
     file->last = !chain->begun;
     chain->begun = true;
     chain->floor = header.low;
-    segment_name(&header, name);
-    survey_say(survey->setup, MAKO_LOG_WARN, name,
-               "%s; its snapshots are lost: %" PRIu64
-               " streams are damaged, but for those that were saved since",
-               how, listing->head.count);
     return MAKO_OK;
 }
 
@@ -330,20 +383,22 @@ static int lose(struct survey *survey, struct chain *chain)
     bool known;
     int status;
 
-    if (chain->headless == NULL)
-        survey->vanished = true;
-    if (survey_in_vain(survey))
-        return MAKO_OK;
     if (chain->headless != NULL)
         header = chain->headless->name;
+    status = find_listing(survey, header.number, &listing, &known);
+    if (status != MAKO_OK)
+        return status;
+    if (chain->headless == NULL)
+        add_gap(survey, &chain->before, known);
+    if (known) {
+        header.low = listing.head.low;
+        header.generation = listing.head.generation;
+    }
+    if (chain->headless != NULL || gaps_are_known(survey))
+        report_lost(survey, &header, how, known ? &listing : NULL);
     chain->wanting = false;
     chain->headless = NULL;
-    status = find_listing(survey, header.number, &listing, &known);
-    if (status == MAKO_OK && known)
-        return add_lost(survey, chain, how, &listing);
-    if (status == MAKO_OK)
-        report_lost(survey, &header, how);
-    return status;
+    return known ? add_lost(survey, chain, &listing) : MAKO_OK;
 }
 
 /* Whether the newest file, which has no good header, was sealed once. */
@@ -378,7 +433,7 @@ static int pass_headless(struct survey *survey, struct chain *chain,
     else if (chain->wanting && file->name.number == chain->before.number)
         chain->headless = file;
     else if (file->name.generation == 0 || chain->before.number == UINT64_MAX)
-        report_lost(survey, &file->name, "the header is damaged");
+        report_lost(survey, &file->name, "the header is damaged", NULL);
     return MAKO_OK;
 }
 
@@ -390,12 +445,9 @@ static int link_files(struct survey *survey)
     struct chain chain = {.before = {.number = UINT64_MAX}, .floor = UINT64_MAX};
     int status = MAKO_OK;
 
-    for (size_t i = survey->count;
-         i-- > 0 && status == MAKO_OK && !survey_in_vain(survey);) {
+    for (size_t i = survey->count; i-- > 0 && status == MAKO_OK;) {
         uint64_t number = survey->files[i].name.number;
 
-        if (survey->files[i].gone)
-            continue;
         if (number >= chain.floor) {
             survey->files[i].covered = true;
             continue;
@@ -429,9 +481,11 @@ int take_survey(struct survey *survey)
 {
     int status = list_files(survey);
 
+    if (status == MAKO_OK && survey->setup->read_only)
+        status = list_again(survey);
     for (size_t i = 0; status == MAKO_OK && i < survey->count; i++)
         status = read_header(survey, &survey->files[i]);
-    if (status == MAKO_OK)
+    if (status == MAKO_OK && !survey->changed)
         status = link_files(survey);
     return status;
 }

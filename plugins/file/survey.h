@@ -22,7 +22,6 @@ struct found {
     struct format_tail bound; /* what is known of its end; else zero */
     struct listing listing;   /* of one that is lost: what its index file says of it */
     bool lost;
-    bool gone; /* it vanished before its header could be read */
 };
 
 struct survey {
@@ -32,15 +31,19 @@ struct survey {
     size_t count, room;
     uint64_t *listings; /* ids of the index files */
     size_t listing_count, listing_room;
-    bool vanished; /* a file was listed and is not there, or the chain has a gap */
+    uint64_t missing; /* of those who only read: stands for all gaps of the chain */
+    bool changed;     /* likewise: a file came or went meanwhile */
 };
 
 /* Fills files and listings. */
 int take_survey(struct survey *survey);
 void survey_done(struct survey *survey);
 
-/* Of those who only read: the directory has changed meanwhile, begin again. */
+/* Of those who only read: whether the directory may have changed meanwhile. */
 bool survey_in_vain(const struct survey *survey);
+/* Likewise: put down what this look found; vanished: a file was not there any more when
+ * it was to be read. */
+void survey_looked(const struct survey *survey, bool vanished);
 
 /* What only takes space: files that copies stand for, index files of no segment, what a
  * compaction left unfinished. */

@@ -518,6 +518,7 @@ static void lose_and_look(bool unlinked)
                    "damaged",
                    unlinked ? "missing" : "the header is damaged");
     for (int round = 0; round < 3; round++) {
+        box.read_only = round == 0;
         box_must_open(&box);
         if (round < 2)
             cr_assert_not_null(strstr(box_log(), expected), "%s", box_log());
@@ -913,6 +914,94 @@ Test(file_compact, a_store_in_use_can_be_opened_to_read)
 Test(file_compact, a_store_in_use_that_does_not_flush_can_be_opened_to_read)
 {
     open_while_in_use(MAKO_DURABLE_CRASH);
+}
+
+/* So many names that a directory is read in several pieces. */
+static void crowd(void)
+{
+    char path[600];
+
+    for (int i = 0; i < 1000; i++) {
+        (void)snprintf(path, sizeof path, "%s/%0100d", box.path, i);
+        write_whole(path, "", 0);
+    }
+}
+
+/* The newest segment gives way to its copy, of which the name may stand in a piece that
+ * has been read, while its own stands in one that has not. */
+Test(file_compact, what_is_replaced_while_the_directory_is_read_is_not_overlooked)
+{
+    struct box reader;
+
+    crowd();
+    reader = box;
+    reader.read_only = reader.keep_indexes = true;
+    reader.store = NULL;
+    for (uint64_t round = 1; round <= 40; round++) {
+        put_many(3, round, 100);
+        inject_before(INJECT_READDIR, (long)round * 25, must_compact);
+        box_must_open(&reader);
+        for (size_t i = 0; i < 3; i++)
+            cr_assert(holds(&reader, name_of(i), round), "round %zu", (size_t)round);
+        box_close(&reader);
+    }
+}
+
+/* Three segments, of which the middle one is lost for good; its index file is not. */
+static void lose_the_middle(void)
+{
+    char path[600];
+
+    put_many(3, 1, 100);
+    box_reopen(&box);
+    put_many(1, 2, 100);
+    box_reopen(&box);
+    cr_assert_eq(put(&box, "other", 1, 100, 0), MAKO_OK);
+    box_close(&box);
+    segment_path(&box, 1, path, sizeof path);
+    cr_assert_eq(unlink(path), 0);
+    box.read_only = true;
+}
+
+/* Where one file is lost, one that is gone for a moment must not be taken for another. */
+Test(file_compact, what_vanishes_beside_a_lost_segment_is_not_lost)
+{
+    long opened = LONG_MAX;
+    uint64_t seq;
+
+    lose_the_middle();
+    for (long nth = 1; nth <= opened; nth++) {
+        inject_reset();
+        inject_fail(INJECT_OPENAT, nth, 1, ENOENT);
+        box_must_open(&box);
+        opened = inject_count(INJECT_OPENAT);
+        inject_reset();
+        cr_assert_not_null(strstr(box_log(), "0000000000000002.seg: missing; its"), "%s",
+                           box_log());
+        cr_assert_eq(get(&box, "stream-0", &seq), MAKO_DAMAGED, "call %ld", nth);
+        cr_assert(holds(&box, "stream-1", 1), "call %ld", nth);
+        cr_assert(holds(&box, "other", 1), "call %ld", nth);
+        box_close(&box);
+    }
+    cr_assert_gt(opened, 10);
+}
+
+Test(file_compact, what_is_gone_each_time_is_said)
+{
+    char expected[600];
+
+    put_many(3, 1, 100);
+    box_close(&box);
+    box.read_only = true;
+    inject_fail(INJECT_OPENAT, 1, INJECT_FOREVER, ENOENT);
+    cr_assert_eq(box_open(&box), MAKO_E_UNAVAILABLE);
+    (void)snprintf(expected, sizeof expected,
+                   "%s: files vanish while they are looked for, 500 times in a row",
+                   box.path);
+    cr_assert_str_eq(box.err.text, expected);
+    inject_reset();
+    box_must_open(&box);
+    cr_assert(holds(&box, "stream-2", 1));
 }
 
 /* ---- no space

@@ -34,6 +34,9 @@ static _Atomic bool everywhere;
 static int held_error;
 static struct plan outage;
 static unsigned outage_mask;
+static void (*act_before)(void);
+static enum inject_call act_call;
+static long act_at;
 static long fired;
 static _Atomic long mapped;
 static _Atomic bool wrapped;
@@ -81,10 +84,27 @@ static int count_always(enum inject_call call)
     return error;
 }
 
+static void act_if_due(enum inject_call call)
+{
+    void (*act)(void) = NULL;
+
+    (void)pthread_mutex_lock(&lock);
+    if (act_before != NULL && call == act_call && plans[call].count + 1 == act_at) {
+        act = act_before;
+        act_before = NULL;
+    }
+    (void)pthread_mutex_unlock(&lock);
+    if (act != NULL)
+        act();
+}
+
 /* Count a call; 0, or the error it should fail with. */
 static int count(enum inject_call call)
 {
-    return concerns() ? count_always(call) : 0;
+    if (!concerns())
+        return 0;
+    act_if_due(call);
+    return count_always(call);
 }
 
 int inject_count_memory(void)
@@ -115,6 +135,7 @@ void inject_reset(void)
         plans[i] = (struct plan){.last = -1};
     outage = (struct plan){.last = -1};
     outage_mask = 0;
+    act_before = NULL;
     fired = 0;
     short_write = -1;
     everywhere = false;
@@ -142,6 +163,15 @@ void inject_outage(unsigned mask, long nth, long times, int error)
     (void)pthread_mutex_lock(&lock);
     outage = (struct plan){.first = nth, .last = nth + times - 1, .error = error};
     outage_mask = mask;
+    (void)pthread_mutex_unlock(&lock);
+}
+
+void inject_before(enum inject_call call, long nth, void (*act)(void))
+{
+    (void)pthread_mutex_lock(&lock);
+    act_before = act;
+    act_call = call;
+    act_at = plans[call].count + nth;
     (void)pthread_mutex_unlock(&lock);
 }
 

@@ -55,6 +55,8 @@ void inject_fail(enum inject_call call, long nth, long times, int error);
 /* Likewise of all calls whose bits are in mask, counted together: a disk that is full or
  * broken for a while. */
 void inject_outage(unsigned mask, long nth, long times, int error);
+/* Before the nth call from now on its thread calls act. */
+void inject_before(enum inject_call call, long nth, void (*act)(void));
 #define INJECT_BIT(call) (1u << (call))
 long inject_outage_count(void);
 /* How many calls have failed, or were short, since the reset. */
