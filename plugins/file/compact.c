@@ -538,7 +538,7 @@ static bool has_waste(struct compactor *compactor, const struct view *view, size
 
     if (atomic_load(&segment->stuck))
         return false;
-    return segment_dead(segment) != 0 || segment->lost ||
+    return segment_dead(segment) != 0 || run_closes_gap(&run) ||
            (payload(segment) != 0 && !run_needs(&run, segment)) ||
            (atomic_load(&segment->tombs) != 0 && run.below_clean == UINT64_MAX);
 }

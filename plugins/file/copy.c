@@ -172,21 +172,25 @@ static int put_save(struct copy *copy, struct reader *reader, struct format_fram
     return error;
 }
 
-static int take_record(struct copy *copy, struct reader *reader,
-                       struct format_frame *frame, const char *stream, uint64_t offset)
+static int take_record(struct copy *copy, const struct segment *part,
+                       struct reader *reader, struct format_frame *frame,
+                       const char *stream, uint64_t offset)
 {
     struct mako_str id = {.ptr = stream, .len = frame->stream_len};
-    uint64_t seq, number = 0;
-    bool stored = index_peek(copy->index, id, format_hash(stream, id.len), &seq, &number);
+    struct place place;
+    bool stored = index_find(copy->index, id, format_hash(stream, id.len), &place);
 
+    if (stored)
+        segment_release(place.segment);
     if (frame->number > copy->header.end.last)
         copy->header.end.last = frame->number;
     if (frame->type == FORMAT_REMOVAL) {
-        if ((stored && number > frame->number) || frame->number <= copy->run->below_clean)
+        if ((stored && place.number > frame->number) ||
+            frame->number <= copy->run->below_clean)
             return 0;
         return put_head(copy, frame, stream);
     }
-    if (!stored || number != frame->number)
+    if (!stored || place.segment != part || place.offset != offset)
         return 0;
     return frame->type == FORMAT_SAVE ? put_save(copy, reader, frame, stream, offset)
                                       : put_marker(copy, frame, stream);
@@ -211,7 +215,7 @@ static int take_part(struct copy *copy, struct segment *part)
             atomic_store(&part->spoiled, true);
         if (error != 0 || !found)
             break;
-        error = take_record(copy, &reader, &frame, stream, offset);
+        error = take_record(copy, part, &reader, &frame, stream, offset);
         offset += format_record_size(frame.stream_len, frame.blob_len);
         if (offset > reader.limit)
             offset = reader.limit; /* only padding was cut off */
@@ -299,6 +303,12 @@ bool run_needs(const struct run *run, struct segment *part)
     return atomic_load(&part->tombs) != 0 && run->below_clean < last;
 }
 
+bool run_closes_gap(const struct run *run)
+{
+    return run->parts[0]->lost ||
+           run->parts[0]->header.before.number != run->below_number;
+}
+
 static struct format_header make_header(const struct run *run, uint64_t id)
 {
     const struct format_header *first = &run->parts[0]->header;
@@ -312,7 +322,7 @@ static struct format_header make_header(const struct run *run, uint64_t id)
                                    .before = first->before,
                                    .clean = run->clean};
 
-    if (run->parts[0]->lost) {
+    if (run_closes_gap(run)) {
         header.before = (struct format_tail){.number = run->below_number};
         header.low = run->below_number + 1;
     }

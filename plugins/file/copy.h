@@ -19,6 +19,10 @@ struct run {
     const _Atomic bool *stop; /* to give up with ECANCELED; NULL: never */
 };
 
+/* Whether segments are missing right before a run, or its first part is: the copy stands
+ * for them, too. */
+bool run_closes_gap(const struct run *run);
+
 /* Whether anything in a segment has to be kept. */
 bool run_needs(const struct run *run, struct segment *part);
 

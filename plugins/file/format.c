@@ -136,7 +136,9 @@ static enum format_verdict copy_read(const unsigned char *copy,
         get(copy + 12, 4) != FORMAT_HEADER)
         return FORMAT_BAD;
     get_header(copy, header);
-    return FORMAT_GOOD;
+    return header->before.number < header->low && header->low <= header->number
+               ? FORMAT_GOOD
+               : FORMAT_BAD;
 }
 
 enum format_verdict format_header_read(const unsigned char block[FORMAT_HEADER],

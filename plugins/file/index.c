@@ -417,11 +417,24 @@ void index_expect(struct index *index, uint64_t streams)
     }
 }
 
-/* The highest log number counts; of two copies of one record, the whole one. */
+/* Of two copies of one record, the whole one counts; else the last one, so that it does
+ * not matter which is read first. */
+static bool succeeds(const struct place *place, const struct index_entry *entry)
+{
+    uint64_t number = place->segment->header.number;
+
+    if (place->damaged != entry->damaged)
+        return entry->damaged;
+    if (number != entry->segment->header.number)
+        return number > entry->segment->header.number;
+    return place->offset / FORMAT_ALIGN > entry->place;
+}
+
+/* The highest log number counts. */
 static bool supersedes(const struct place *place, const struct index_entry *entry)
 {
     return entry->segment == NULL || place->number > entry->number ||
-           (place->number == entry->number && entry->damaged);
+           (place->number == entry->number && succeeds(place, entry));
 }
 
 /* The caller holds the lock. */
