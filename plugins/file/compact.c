@@ -99,7 +99,7 @@ static bool view_take(struct compactor *compactor, struct view *view)
 static void view_drop(struct view *view)
 {
     for (size_t i = 0; view->all != NULL && i < view->count; i++)
-        segment_release(view->all[i]);
+        segment_unkeep(view->all[i]);
     free(view->all);
 }
 

@@ -206,8 +206,10 @@ static int take_part(struct copy *copy, struct segment *part)
     char stream[FORMAT_STREAM];
     struct format_frame frame;
     bool found = true;
-    int error = segment_fd(part, &reader.fd);
+    int error;
 
+    segment_hold(part);
+    error = segment_fd(part, &reader.fd);
     while (error == 0) {
         from = offset;
         error = reader_next(&reader, &offset, &frame, stream, &found);
@@ -222,6 +224,7 @@ static int take_part(struct copy *copy, struct segment *part)
     }
     if (error == EIO && !copy->stopped)
         atomic_store(&part->stuck, true);
+    segment_release(part);
     return error;
 }
 
@@ -252,9 +255,11 @@ static int seen(const struct place *place, bool *is)
     *is = false;
     if (place->segment->lost)
         return 0;
+    segment_hold(place->segment);
     error = segment_fd(place->segment, &fd);
     if (error == 0)
         error = io_read(fd, head, sizeof head, place->offset, &got);
+    segment_release(place->segment);
     *is =
         error == 0 &&
         format_frame_read(head, got, place->segment->header.id, place->offset, &frame) &&

@@ -6,7 +6,7 @@
 
 #include "index.h"
 
-/* Sealed segments, each the next one of that before, held by the caller. */
+/* Sealed segments, each the next one of that before, kept by the caller. */
 struct run {
     struct segment **parts;
     size_t count;

@@ -11,10 +11,13 @@
 
 #include "io.h"
 
-/* In holds, above the count. */
-#define OPEN         0x80000000u /* fd is valid */
-#define DROPPED      0x40000000u /* the last holder frees it */
-#define HOLDERS      0x3fffffffu
+/* What holds is made of. */
+#define OPEN         (UINT64_C(1) << 63) /* fd is valid */
+#define DROPPED      (UINT64_C(1) << 62) /* the last one frees it */
+#define KEEPER       (UINT64_C(1) << 31) /* one who needs the memory only */
+#define HOLDER       UINT64_C(1)         /* one who may read from fd */
+#define HOLDERS      (KEEPER - 1)
+#define ALL          (DROPPED - 1)
 #define OPEN_MAX_FDS 128u /* more only while so many are read at the same time */
 
 void segments_init(struct segments *segments, int dir, const char *path)
@@ -197,7 +200,7 @@ struct segment **segments_sealed(struct segments *segments, size_t *count)
     for (size_t i = 0; all != NULL && i < segments->count; i++)
         if (atomic_load(&segments->all[i]->sealed)) {
             all[n++] = segments->all[i];
-            segment_hold(segments->all[i]);
+            (void)atomic_fetch_add(&segments->all[i]->holds, KEEPER);
         }
     (void)pthread_mutex_unlock(&segments->lock);
     *count = n;
@@ -305,15 +308,25 @@ bool segment_index_named(const char *name, uint64_t *id)
 
 void segment_hold(struct segment *segment)
 {
-    (void)atomic_fetch_add(&segment->holds, 1);
+    (void)atomic_fetch_add(&segment->holds, HOLDER);
+}
+
+static void leave(struct segment *segment, uint64_t as)
+{
+    uint64_t before = atomic_fetch_sub(&segment->holds, as);
+
+    if ((before & DROPPED) != 0 && (before & ALL) == as)
+        segment_free(segment);
 }
 
 void segment_release(struct segment *segment)
 {
-    uint32_t before = atomic_fetch_sub(&segment->holds, 1);
+    leave(segment, HOLDER);
+}
 
-    if ((before & DROPPED) != 0 && (before & HOLDERS) == 1)
-        segment_free(segment);
+void segment_unkeep(struct segment *segment)
+{
+    leave(segment, KEEPER);
 }
 
 void segment_died(struct segment *segment, uint64_t bytes)
@@ -337,9 +350,10 @@ static void close_one(struct segments *segments)
 {
     for (size_t tries = 0; tries < segments->count; tries++) {
         struct segment *segment = segments->all[segments->hand++ % segments->count];
-        uint32_t idle = OPEN;
+        uint64_t idle = atomic_load(&segment->holds);
 
-        if (atomic_compare_exchange_strong(&segment->holds, &idle, 0)) {
+        if ((idle & OPEN) != 0 && (idle & HOLDERS) == 0 &&
+            atomic_compare_exchange_strong(&segment->holds, &idle, idle & ~OPEN)) {
             io_close(segment->fd);
             (void)atomic_fetch_sub(&segments->open, 1);
             return;

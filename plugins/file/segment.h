@@ -2,8 +2,8 @@
  * bounded number of descriptors, or a mapping.
  *
  * A segment is in the table from recovery, or from its making, until compaction has
- * replaced it; its memory stays for as long as somebody holds it.  Writing goes through
- * the log's own descriptor, never through these. */
+ * replaced it; its memory stays for as long as somebody holds or keeps it.  Writing goes
+ * through the log's own descriptor, never through these. */
 #ifndef MAKO_FILE_SEGMENT_H
 #define MAKO_FILE_SEGMENT_H
 
@@ -27,7 +27,7 @@ struct segment {
     _Atomic bool stuck;      /* not to be compacted before the next opening */
     bool lost;               /* its file is gone or has no header; its index file told */
     _Atomic bool indexed;    /* its index file is there, or is not wanted */
-    _Atomic uint32_t holds;  /* how many hold it, and flags; see segment.c */
+    _Atomic uint64_t holds;  /* how many hold or keep it, and flags; see segment.c */
     int fd;
     _Atomic(void *) map; /* all of it, where it was mapped */
     size_t map_len;
@@ -65,7 +65,7 @@ void segments_unprepare(struct segment *segment);
 /* Put a prepared one into the table, and drop count others. */
 void segments_replace(struct segments *segments, struct segment *const *gone,
                       size_t count, struct segment *added);
-/* All that are sealed, in their order and held for the caller, whose the array is too;
+/* All that are sealed, in their order and kept for the caller, whose the array is too;
  * NULL: no memory. */
 struct segment **segments_sealed(struct segments *segments, size_t *count);
 /* The least died_ms of those that are not stuck: of all, or of the one that is written
@@ -87,8 +87,10 @@ void segment_index_name(uint64_t id, char name[SEGMENT_NAME]);
 bool segment_index_named(const char *name, uint64_t *id);
 
 void segment_hold(struct segment *segment);
-/* The last holder of one that was dropped frees it.  Any thread. */
+/* Of one that was dropped the last who holds or keeps it frees it.  Any thread. */
 void segment_release(struct segment *segment);
+/* Ends what segments_sealed() began.  Who keeps it may not read from its descriptor. */
+void segment_unkeep(struct segment *segment);
 /* bytes in it are not needed any more. */
 void segment_died(struct segment *segment, uint64_t bytes);
 /* What neither the index nor a removal needs. */

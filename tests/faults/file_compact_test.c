@@ -611,6 +611,40 @@ Test(file_compact, a_segment_cut_short_keeps_what_is_left)
     }
 }
 
+static size_t descriptors(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    size_t count = 0;
+
+    cr_assert_not_null(dir);
+    while (readdir(dir) != NULL)
+        count++;
+    (void)closedir(dir);
+    return count;
+}
+
+static size_t intact,
+    held_open; /* by read_everything(), which is called with locks held */
+
+static void read_everything(void)
+{
+    for (size_t i = 0; i < 300; i++)
+        intact += holds(&box, name_of(i), 1);
+    held_open = descriptors();
+}
+
+Test(file_compact, many_segments_take_few_descriptors_meanwhile)
+{
+    put_many(300, 1, 40000);
+    cr_assert_eq(put(&box, "other", 1, 100, 0), MAKO_OK);
+    cr_assert_eq(drop(&box, "other"), MAKO_OK);
+    inject_before(INJECT_RENAMEAT, 1, read_everything);
+    must_compact();
+    cr_assert_gt(segment_count(&box), 200);
+    cr_assert_eq(intact, 300);
+    cr_assert_lt(held_open, 160);
+}
+
 /* ---- by itself
  * -------------------------------------------------------------------------------- */
 
