@@ -3,7 +3,8 @@
  * process of its own:
  *
  *     MAKO_TEST_CONF=tests/conformance/file.json conformance --filter 'file/round_trip'
- */
+ *
+ * With MAKO_TEST_THREADS in the environment only the cases that have several threads. */
 #include "cases.h"
 
 #include <stdlib.h>
@@ -19,6 +20,7 @@ static const struct test_case *const case_lists[] = {
     cases_basics,   cases_order,   cases_ids,  cases_sizes,     cases_gating,
     cases_lifetime, cases_batch,   cases_scan, cases_arguments, cases_damage,
     cases_threads,  cases_process, NULL};
+static const struct test_case *const lists_with_threads[] = {cases_threads, NULL};
 
 static const struct test_case *case_find(const char *name)
 {
@@ -92,12 +94,14 @@ static int run(int argc, char **argv, const char *conf)
 {
     static struct row rows[200];
     struct criterion_test_set *set = criterion_initialize();
+    const struct test_case *const *list =
+        getenv("MAKO_TEST_THREADS") ? lists_with_threads : case_lists;
     char suite[64];
     size_t used = 0;
     int failed = 0;
 
     suite_name(conf, suite, sizeof suite);
-    for (const struct test_case *const *list = case_lists; *list; list++)
+    for (; *list; list++)
         for (const struct test_case *c = *list; c->name; c++)
             if (used < sizeof rows / sizeof rows[0])
                 register_case(set, c, suite, &rows[used++]);

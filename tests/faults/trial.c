@@ -555,9 +555,10 @@ long trial_run_all(const struct fault *what, long stride)
 {
     struct fault each = *what;
     long runs = 0;
-    int idle = 0; /* how many calls there are differs a little: threads */
+    /* How many calls there are differs a little, because of threads. */
+    int idle = 0, enough = stride < 8 ? 3 : 1;
 
-    for (each.nth = 1; idle < 3; each.nth += stride, runs++)
+    for (each.nth = 1; idle < enough; each.nth += stride, runs++)
         idle = trial_run(&each) ? 0 : idle + 1;
     return runs;
 }

@@ -45,7 +45,7 @@ long trial_run_all(const struct fault *fault, long stride);
 #if defined(__SANITIZE_THREAD__)
 #define TRIAL_PART 40
 #elif defined(__SANITIZE_ADDRESS__)
-#define TRIAL_PART 4
+#define TRIAL_PART 8
 #else
 #define TRIAL_PART 1
 #endif

@@ -68,11 +68,26 @@ static int usage(const char *name)
     return 2;
 }
 
+/* Those of that name, or all. */
+static bool run_cases(const struct test_case *cases, const char *only, const char *conf)
+{
+    unsigned run = 0;
+    bool good = true;
+
+    for (; cases->name != NULL; cases++)
+        if (only == NULL || strcmp(cases->name, only) == 0) {
+            good &= run_case(cases, conf);
+            run++;
+        }
+    if (run == 0)
+        (void)printf("FAILED: there is no case '%s'\n", only);
+    return good && run > 0;
+}
+
 int life_main(int argc, char **argv, const struct test_case *cases, unsigned long rounds)
 {
     static char conf[PATH_MAX]; /* cases move about */
     const char *only = NULL;
-    bool good = true;
 
     life_rounds = rounds;
     life_seed = (uint64_t)getpid();
@@ -94,10 +109,7 @@ int life_main(int argc, char **argv, const struct test_case *cases, unsigned lon
     (void)printf("%s: %lu rounds, seed %llu\n", argv[1], life_rounds,
                  (unsigned long long)life_seed);
     (void)fflush(stdout);
-    for (; cases->name != NULL; cases++)
-        if (only == NULL || strcmp(cases->name, only) == 0)
-            good &= run_case(cases, conf);
-    return good ? 0 : 1;
+    return run_cases(cases, only, conf) ? 0 : 1;
 }
 
 /* ---- the ledger ------------------------------------------------------------------- */

@@ -289,14 +289,9 @@ static enum verdict ask_child(struct trial *t, void (*be)(struct trial *t, int t
     return code == 0 ? PASS : FAIL;
 }
 
-static void closed_descriptors(struct trial *t, int told)
-{
-    be_without_descriptors(t, told);
-}
-
 static enum verdict without_standard_descriptors(struct trial *t)
 {
-    return ask_child(t, closed_descriptors);
+    return ask_child(t, be_without_descriptors);
 }
 
 /* Twice a child, in a session of its own, at the root, without a terminal. */
@@ -321,7 +316,7 @@ static enum verdict a_daemon(struct trial *t)
 
 /* ---- files that are cut short ----------------------------------------------------- */
 
-/* All but the lock, to half. */
+/* Those that are longer lose all but their first 4096 bytes. */
 static enum verdict cut_files(struct trial *t, const char *path, unsigned *cut)
 {
     DIR *dir = opendir(path);

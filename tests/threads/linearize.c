@@ -17,12 +17,12 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <sched.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
 #include "../conformance/cases.h"
 #include "amounts.h"
+#include "complaints.h"
 #include "disturb.h"
 
 enum {
@@ -61,22 +61,10 @@ static struct {
     char names[STREAMS][48];
     _Atomic uint64_t clock, seqs[STREAMS];
     _Atomic uint32_t values[STREAMS];
-    atomic_uint errors, failures;
+    atomic_uint failures;
     bool disturbed;
     unsigned long rounds, hung_up, histories, calls, beside;
 } shared = {.amounts = {.rounds = 100, .threads = 4}};
-
-__attribute__((format(printf, 1, 2))) static void complain(const char *format, ...)
-{
-    va_list args;
-
-    if (atomic_fetch_add(&shared.errors, 1) > 5)
-        return;
-    va_start(args, format);
-    (void)vfprintf(stderr, format, args);
-    va_end(args);
-    (void)fputc('\n', stderr);
-}
 
 /* ---- calls ---------------------------------------------------------------------------
  */
@@ -388,7 +376,7 @@ static enum verdict run_round(struct trial *t)
         TRY(trial_reopen(t));
     for (unsigned i = 0; i < STREAMS; i++)
         do_load(&shared.workers[shared.amounts.threads], i);
-    CHECKF(shared.errors == 0, "%u errors", shared.errors);
+    CHECKF(complaints() == 0, "%u errors", complaints());
     for (unsigned i = 0; i < STREAMS; i++)
         TRY(judge(t, i));
     shared.rounds++;

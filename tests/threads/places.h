@@ -1,16 +1,14 @@
-/* tests/threads/places.h - how a store is told to open elsewhere. */
+/* tests/threads/places.h - stores in places of their own, whatever a plugin calls a
+ * place. */
 #ifndef MAKO_TESTS_PLACES_H
 #define MAKO_TESTS_PLACES_H
 
-#include <stddef.h>
-#include <string.h>
+#include <mako/snapshot.h>
 
 /* The plugin's option that says where; NULL: each store is one of its own anyway. */
-static inline const char *place_option(const char *plugin)
-{
-    if (strcmp(plugin, "file") == 0 || strcmp(plugin, "mutant") == 0)
-        return "dir";
-    return strcmp(plugin, "redis") == 0 ? "key_prefix" : NULL;
-}
+const char *place_option(const char *plugin);
+/* Open the store "test" of a configuration file, whose plugin that is, in this place. */
+int place_open(const char *conf, const char *plugin, const char *place,
+               mako_store **store, struct mako_error *err);
 
 #endif

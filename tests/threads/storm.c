@@ -14,7 +14,6 @@
 #include <ftw.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -26,6 +25,7 @@
 
 #include "../conformance/cases.h"
 #include "amounts.h"
+#include "complaints.h"
 #include "places.h"
 
 enum {
@@ -60,21 +60,9 @@ static struct {
     char root[PATH_MAX];
     struct source sources[SOURCES];
     unsigned count;
-    atomic_uint errors, opened, refused, born;
+    atomic_uint opened, refused, born;
     atomic_bool over;
 } shared = {.amounts = {.rounds = 6, .threads = 6}};
-
-__attribute__((format(printf, 1, 2))) static void complain(const char *format, ...)
-{
-    va_list args;
-
-    if (atomic_fetch_add(&shared.errors, 1) > 5)
-        return;
-    va_start(args, format);
-    (void)vfprintf(stderr, format, args);
-    va_end(args);
-    (void)fputc('\n', stderr);
-}
 
 /* ---- a place -------------------------------------------------------------------------
  */
@@ -163,22 +151,15 @@ static void stay(struct source *source, struct place *place, mako_store *store,
 static void visit(struct source *source, uint64_t lot, bool alone)
 {
     struct place *place = &source->places[lot / 2 % PLACES];
-    const char *key = place_option(source->plugin);
-    char where[PATH_MAX + 160] = "";
-    const char *const overrides[] = {where, NULL};
-    struct mako_source from = {
-        .struct_size = sizeof from, .path = source->conf, .name = "test"};
+    char where[PATH_MAX + 160];
     struct mako_error err = {""};
     mako_store *store = NULL;
     uint64_t floor = atomic_load(&place->acked);
     int status;
 
-    if (key) {
-        (void)snprintf(where, sizeof where, "%s=%s/%s.%u", key, shared.root,
-                       source->plugin, (unsigned)(place - source->places));
-        from.overrides = overrides;
-    }
-    status = mako_store_open_source(&from, &store, &err);
+    (void)snprintf(where, sizeof where, "%s/%s.%u", shared.root, source->plugin,
+                   (unsigned)(place - source->places));
+    status = place_open(source->conf, source->plugin, where, &store, &err);
     if (status == MAKO_OK) {
         (void)atomic_fetch_add(&shared.opened, 1);
         stay(source, place, store, floor, lot);
@@ -364,8 +345,8 @@ static int run_round(bool early, uint64_t seed)
     if (!none_is_left(threads))
         complain("%u threads, not %u", entries_of("/proc/self/task"), threads);
     (void)printf("storm: %u opened, %u refused, %u threads came and went, %u errors\n",
-                 shared.opened, shared.refused, shared.born, shared.errors);
-    return shared.errors > 0;
+                 shared.opened, shared.refused, shared.born, complaints());
+    return complaints() > 0;
 }
 
 static int drop_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -431,14 +412,6 @@ static bool read_sources(char **words)
     return shared.count > 0;
 }
 
-/* Warnings are usual: that noop keeps nothing. */
-static void on_log(void *arg, int level, const char *message)
-{
-    (void)arg;
-    if (level == MAKO_LOG_ERROR)
-        complain("%s", message);
-}
-
 int main(int argc, char **argv)
 {
     unsigned long done = 0;
@@ -448,7 +421,7 @@ int main(int argc, char **argv)
         return 2;
     early = strcmp(shared.amounts.words[0], "early") == 0;
     trial_environment();
-    mako_set_log(on_log, NULL);
+    complain_of_log_errors();
     if (!read_sources(shared.amounts.words + 1))
         return 2;
     while (well && amounts_more(&shared.amounts, done))

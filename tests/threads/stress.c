@@ -13,12 +13,12 @@
  * lock of the test orders nothing that the store should. */
 #include <inttypes.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
 #include "../conformance/cases.h"
 #include "amounts.h"
+#include "complaints.h"
 #include "places.h"
 
 enum {
@@ -48,20 +48,7 @@ static struct {
     char plugin[80];
     struct worker workers[THREADS_MAX];
     struct slot slots[SLOTS];
-    atomic_uint errors;
 } shared = {.amounts = {.rounds = 2000, .threads = 6}};
-
-__attribute__((format(printf, 1, 2))) static void complain(const char *format, ...)
-{
-    va_list args;
-
-    if (atomic_fetch_add(&shared.errors, 1) > 5)
-        return;
-    va_start(args, format);
-    (void)vfprintf(stderr, format, args);
-    va_end(args);
-    (void)fputc('\n', stderr);
-}
 
 /* ---- values --------------------------------------------------------------------------
  */
@@ -312,21 +299,14 @@ static void do_compact(mako_store *store)
  * with others, and the last of it closes the store. */
 static void do_visit(struct worker *w)
 {
-    char option[PATH_MAX + 80] = "";
-    const char *const overrides[] = {option, NULL};
-    struct mako_source source = {
-        .struct_size = sizeof source, .path = shared.t->conf, .name = "test"};
+    char place[PATH_MAX + 80];
     struct mako_error err = {""};
     struct mako_meta meta;
     mako_store *store = NULL;
-    const char *key = place_option(shared.plugin);
 
-    if (key) {
-        (void)snprintf(option, sizeof option, "%s=%s/%" PRIu64 ".%" PRIu64, key,
-                       shared.t->data, w->number, w->places++);
-        source.overrides = overrides;
-    }
-    if (mako_store_open_source(&source, &store, &err) != MAKO_OK) {
+    (void)snprintf(place, sizeof place, "%s/%" PRIu64 ".%" PRIu64, shared.t->data,
+                   w->number, w->places++);
+    if (place_open(shared.t->conf, shared.plugin, place, &store, &err) != MAKO_OK) {
         complain("open: %s", err.text);
         return;
     }
@@ -447,18 +427,10 @@ static enum verdict run_threads(struct trial *t)
             do_load(&shared.workers[0], t->store, id);
         }
     (void)let_go(&shared.workers[0]);
-    CHECKF(shared.errors == 0, "%u errors", shared.errors);
+    CHECKF(complaints() == 0, "%u errors", complaints());
     CHECK(values > 0 || !keeps(t));
     (void)printf("stress: %" PRIu64 " values checked\n", values);
     return PASS;
-}
-
-/* Warnings are usual: that noop keeps nothing. */
-static void on_log(void *arg, int level, const char *message)
-{
-    (void)arg;
-    if (level == MAKO_LOG_ERROR)
-        complain("%s", message);
 }
 
 int main(int argc, char **argv)
@@ -470,7 +442,7 @@ int main(int argc, char **argv)
     if (!amounts_read(&shared.amounts, argc, argv, "CONFIGURATION"))
         return 2;
     trial_environment();
-    mako_set_log(on_log, NULL);
+    complain_of_log_errors();
     verdict = case_run(&all, shared.amounts.words[0], &t);
     (void)printf("stress: seed %" PRIu64 ", %lu threads: %s%s\n", shared.amounts.seed,
                  shared.amounts.threads,
