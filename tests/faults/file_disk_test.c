@@ -245,6 +245,7 @@ Test(file_disk, a_limit_of_descriptors)
 Test(file_disk, standard_descriptors_that_are_closed)
 {
     struct rlimit before;
+    uint64_t seq;
     int kept[2];
 
     for (int fd = 0; fd < 2; fd++) {
@@ -257,6 +258,8 @@ Test(file_disk, standard_descriptors_that_are_closed)
     limit_descriptors(&before);
     cr_assert_eq(put(&box, "a", 2, 1000, 0), MAKO_E_IO);
     expect_text(".seg: Too many open files");
+    cr_assert_eq(get(&box, "a", &seq), MAKO_E_IO);
+    expect_text(".seg: the record at offset 4096: Too many open files");
     cr_assert_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
     for (int fd = 0; fd < 2; fd++) {
         cr_assert_lt(fcntl(fd, F_GETFD), 0, "%d is open", fd);
