@@ -45,14 +45,19 @@ static int above_standard(int opened, int *fd)
 
 int io_open(int dir, const char *name, int flags, int *fd)
 {
-    int opened;
+    int opened, error;
 
     if (dir != AT_FDCWD)
         flags |= O_NOFOLLOW | O_NONBLOCK;
     do
         opened = openat(dir, name, flags | O_CLOEXEC, (mode_t)0600);
     while (opened < 0 && errno == EINTR);
-    return opened < 0 ? errno : above_standard(opened, fd);
+    if (opened < 0)
+        return errno;
+    error = above_standard(opened, fd);
+    if (error != 0 && (flags & O_EXCL) != 0)
+        (void)unlinkat(dir, name, 0); /* just made: the next try shall make it again */
+    return error;
 }
 
 void io_close(int fd)

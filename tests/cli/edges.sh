@@ -51,6 +51,8 @@ run 2 -c f.json load a --schema 1 --output there
 has err 'cannot write there: Is a directory'
 run 2 -c f.json load a --schema 1 --json --output there
 has err 'cannot write there: Is a directory'
+run 2 -c f.json load a --schema 1 --output state/beneath
+has err 'cannot write state/beneath: Not a directory'
 mkfifo pipe
 cat pipe >got &
 run 0 -c f.json load a --schema 1 --output pipe

@@ -64,6 +64,7 @@ static bool names_cause(const char *text, int error)
     return strcasestr(text, strerror(error)) != NULL ||
            strcasestr(text, "memory") != NULL ||
            strstr(text, "failed to map segment") != NULL ||
+           strstr(text, "cannot map zero-fill pages") != NULL ||
            strstr(text, "a thread for compaction: Resource temporarily") != NULL ||
            strstr(text, "an earlier write failed") != NULL;
 }

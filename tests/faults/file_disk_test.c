@@ -194,10 +194,10 @@ Test(file_disk, a_limit_of_file_sizes)
     cr_assert(holds(&box, "c", 1));
 }
 
-/* From now on nothing more can be opened. */
+/* From now on nothing more can be opened, but for the standard descriptors. */
 static void limit_descriptors(struct rlimit *before)
 {
-    int next = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    int next = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
     struct rlimit limit = {.rlim_cur = (rlim_t)next};
 
     cr_assert_geq(next, 0);
@@ -238,6 +238,35 @@ Test(file_disk, a_limit_of_descriptors)
     cr_assert(holds(&box, "a", 2));
     for (size_t i = 0; i < 5; i++)
         cr_assert(holds(&box, name_of(i), 1));
+}
+
+/* What others print to a descriptor that is closed must not come into a segment, not even
+ * where that descriptor is the only one left. */
+Test(file_disk, standard_descriptors_that_are_closed)
+{
+    struct rlimit before;
+    uint64_t seq;
+    int kept[2];
+
+    for (int fd = 0; fd < 2; fd++) {
+        kept[fd] = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        (void)close(fd);
+    }
+    box_must_open(&box);
+    cr_assert_eq(put(&box, "a", 1, 1000, 0), MAKO_OK);
+    box_reopen(&box);
+    limit_descriptors(&before);
+    cr_assert_eq(put(&box, "a", 2, 1000, 0), MAKO_E_IO);
+    expect_text(".seg: Too many open files");
+    cr_assert_eq(get(&box, "a", &seq), MAKO_E_IO);
+    expect_text(".seg: the record at offset 4096: Too many open files");
+    cr_assert_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+    for (int fd = 0; fd < 2; fd++) {
+        cr_assert_lt(fcntl(fd, F_GETFD), 0, "%d is open", fd);
+        (void)dup2(kept[fd], fd);
+    }
+    box_reopen(&box);
+    cr_assert(holds(&box, "a", 1));
 }
 
 /* ---- read-only

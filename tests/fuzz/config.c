@@ -1,12 +1,16 @@
 /* tests/fuzz/config.c - the configuration file: any text is parsed or refused with a
- * sentence, and what is parsed is whole.  After a NUL come overrides, one a line.  Opens
- * no store: an input may name any path. */
+ * sentence, and what is parsed is whole.  After a NUL come overrides, one a line.  Some
+ * texts are read from a file as well, which must give the same.  Opens no store: an input
+ * may name any path. */
 #include "fuzz.h"
+
+#include <unistd.h>
 
 #include "config.h"
 
 enum {
-    OVERRIDES_MAX = 8
+    OVERRIDES_MAX = 8,
+    FILE_EVERY = 256 /* a file takes longer than a text */
 };
 
 static void check_store(const struct mako_store_config *store)
@@ -42,6 +46,46 @@ static void read_stores(const struct mako_config *config, const char *const *ove
         read_store(config, mako_config_name(config, i), overrides);
     }
     read_store(config, NULL, overrides);
+    read_store(config, "not there", overrides);
+    read_store(config, "_", NULL);
+}
+
+static char file_path[80];
+
+static void remove_file(void)
+{
+    (void)unlink(file_path);
+}
+
+/* One for the life of the program. */
+static FILE *open_file(void)
+{
+    const char *tmp = getenv("TMPDIR");
+    int fd;
+
+    if (file_path[0])
+        return fopen(file_path, "we");
+    (void)snprintf(file_path, sizeof file_path, "%.50s/mako-fuzz.XXXXXX",
+                   tmp ? tmp : "/tmp");
+    fd = mkstemp(file_path);
+    MUST(fd >= 0 && atexit(remove_file) == 0);
+    return fdopen(fd, "w");
+}
+
+/* The same from a file. */
+static void read_file(const char *text, size_t len, int wanted)
+{
+    struct mako_source source = {.struct_size = sizeof source, .path = file_path};
+    struct mako_config *config = NULL;
+    struct mako_error err = {""};
+    FILE *file = open_file();
+    int status;
+
+    MUST(file && fwrite(text, 1, len, file) == len && fclose(file) == 0);
+    status = mako_config_read(&source, &config, &err);
+    must_say(status, &err);
+    MUST(status == wanted);
+    mako_config_free(config);
 }
 
 /* The lines of text, which is cut up for it. */
@@ -73,6 +117,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     status = mako_config_read(&source, &config, &err);
     must_say(status, &err);
     MUST((status == MAKO_OK) == (config != NULL));
+    if (size % FILE_EVERY == 0)
+        read_file(text, source.json_len, status);
     if (config)
         read_stores(config, overrides);
     mako_config_free(config);

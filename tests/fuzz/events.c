@@ -1,6 +1,7 @@
 /* tests/fuzz/events.c - the event log of the command-line program and its fold: any bytes
  * are events or refused with a line's number; folding what was read keeps a state that
- * its encoding gives back; and a merge patch does what RFC 7396 says. */
+ * its encoding gives back; and a merge patch does what RFC 7396 says.  The same bytes are
+ * also what a snapshot may hold: a state of the fold, or refused. */
 #include "fuzz.h"
 
 #include <sys/mman.h>
@@ -94,6 +95,21 @@ static void read_all(struct events *events)
     fold.destroy(NULL, state);
 }
 
+static void read_state(const uint8_t *data, size_t size)
+{
+    struct mako_aggregate fold = fold_aggregate(1);
+    struct mako_error err = {""};
+    void *state = NULL;
+    int status = fold.decode(NULL, 1, data, size, &state, &err);
+
+    must_say(status, &err);
+    MUST((status == MAKO_OK) == (state != NULL));
+    if (state == NULL)
+        return;
+    check_state(&fold, state);
+    fold.destroy(NULL, state);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     int fd = memfd_create("events", MFD_CLOEXEC);
@@ -105,12 +121,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     MUST(fd >= 0 && write(fd, data, size) == (ssize_t)size);
     (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     MUST(events_open(path, &events, &err) == MAKO_OK);
+    MUST(strcmp(events_name(events), path) == 0);
     read_all(events);
+    MUST(events_part(events) <= 1);
     status = events_rewind(events, &err);
     must_say(status, &err);
     if (status == MAKO_OK)
         read_all(events);
     events_close(events);
     (void)close(fd);
+    read_state(data, size);
     return 0;
 }

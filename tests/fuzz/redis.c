@@ -2,7 +2,7 @@
  *
  * The first byte says what is tried: an answer of any bytes, which comes through a real
  * socket and the plugin's own connection; a stream's key and back; a key that somebody
- * else made; an error's text; an endpoint; a value's head. */
+ * else made; an error's text; an endpoint; a value's head.  What it leaves says how. */
 #include "fuzz.h"
 
 #include <sys/socket.h>
@@ -14,9 +14,16 @@
 #include "slot.h"
 
 enum {
-    ANSWER_MAX = 60 * 1024, /* fits a socket's buffer */
+    ANSWER_MAX = 60 * 1024,
+    STRETCH = 300 * 1000, /* more than the connection reads at once */
     BLOB_MAX = 1 << 20,
     ANSWERS = 4
+};
+
+enum {
+    HOW_ASKING = 1,  /* the first answer is that to ASKING */
+    HOW_STRETCH = 2, /* behind the first line of an answer come STRETCH bytes more */
+    HOW_SINGLE = 4   /* no cluster, another prefix of keys */
 };
 
 static const struct mako_host host = {
@@ -65,8 +72,27 @@ static int listener(struct endpoint *endpoint)
     return fd;
 }
 
+static void say(int served, const unsigned char *bytes, size_t len)
+{
+    MUST(len == 0 || send(served, bytes, len, MSG_NOSIGNAL) == (ssize_t)len);
+}
+
+static void say_answer(int served, const unsigned char *answer, size_t len, unsigned how)
+{
+    static unsigned char filling[STRETCH];
+    const unsigned char *line = len > 0 ? memchr(answer, '\n', len) : NULL;
+    size_t first = line ? (size_t)(line - answer) + 1 : len;
+    int room = 4 * (ANSWER_MAX + STRETCH);
+
+    MUST(setsockopt(served, SOL_SOCKET, SO_SNDBUF, &room, sizeof room) == 0);
+    say(served, answer, first);
+    if (how & HOW_STRETCH)
+        say(served, filling, sizeof filling);
+    say(served, answer + first, len - first);
+}
+
 /* The whole answer is there, and the server gone, before anything is read. */
-static struct conn *connect_to(const unsigned char *answer, size_t len)
+static struct conn *connect_to(const unsigned char *answer, size_t len, unsigned how)
 {
     struct endpoint endpoint = {.host = ""};
     struct trouble trouble = {.kind = TROUBLE_NONE};
@@ -76,9 +102,9 @@ static struct conn *connect_to(const unsigned char *answer, size_t len)
     MUST(conn);
     served = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
     MUST(served >= 0);
-    MUST(len == 0 || send(served, answer, len, MSG_NOSIGNAL) == (ssize_t)len);
+    say_answer(served, answer, len, how);
     MUST(shutdown(served, SHUT_WR) == 0);
-    conn_begin(conn, now_ms() + 60000, false);
+    conn_begin(conn, now_ms() + 60000, (how & HOW_ASKING) != 0);
     for (size_t i = 0; i < ANSWERS; i++)
         conn_command(conn, "PING", 0);
     MUST(conn_send(conn));
@@ -145,11 +171,11 @@ static bool take_answer(struct conn *conn, unsigned char how)
     return true;
 }
 
-static void any_answer(struct feed *feed)
+static void any_answer(struct feed *feed, unsigned use)
 {
     unsigned char how = feed_byte(feed);
     struct conn *conn =
-        connect_to(feed->at, feed->left < ANSWER_MAX ? feed->left : ANSWER_MAX);
+        connect_to(feed->at, feed->left < ANSWER_MAX ? feed->left : ANSWER_MAX, use);
     struct trouble trouble = {.kind = TROUBLE_NONE};
     size_t taken = 0;
 
@@ -178,11 +204,12 @@ static void key_and_back(struct feed *feed)
     struct key key;
 
     MUST(room && key_make(&settings, stream, room, &key));
-    MUST(key.slot < SLOTS && key.slot == slot_of(key.text, key.len));
+    MUST(key.slot < SLOTS);
+    MUST(settings.mode != MODE_CLUSTER || key.slot == slot_of(key.text, key.len));
     MUST(key_decode(&settings, key.text, key.len, back, &len));
     MUST(len == stream.len && memcmp(back, id, len) == 0);
     len = key_tmp(&key, feed_number(feed), tmp);
-    MUST(slot_of(tmp, len) == key.slot);
+    MUST(settings.mode != MODE_CLUSTER || slot_of(tmp, len) == key.slot);
     MUST(!key_decode(&settings, tmp, len, back, &len));
     free(room);
     free(given);
@@ -194,7 +221,7 @@ static void any_key(struct feed *feed)
     size_t len = 0;
     struct key key;
 
-    MUST(room);
+    MUST(room && slot_of((const char *)feed->at, feed->left) < SLOTS);
     if (key_decode(&settings, (const char *)feed->at, feed->left, id, &len)) {
         MUST(len > 0 && len <= KEY_ID_MAX && id[len] == '\0');
         MUST(key_make(&settings, (struct mako_str){id, len}, room, &key));
@@ -242,13 +269,24 @@ static void any_head(struct feed *feed)
     MUST(head_read(again, sizeof again, &head));
 }
 
+static void choose(unsigned how)
+{
+    bool single = (how & HOW_SINGLE) != 0;
+
+    settings.mode = single ? MODE_SINGLE : MODE_CLUSTER;
+    settings.key_prefix = single ? "*[\\x]?" : "p:";
+    settings.key_prefix_len = strlen(settings.key_prefix);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct feed feed = {data, size};
+    unsigned char first = feed_byte(&feed);
 
-    switch (feed_byte(&feed) % 6) {
+    choose(first / 6);
+    switch (first % 6) {
     case 0:
-        any_answer(&feed);
+        any_answer(&feed, first / 6);
         break;
     case 1:
         key_and_back(&feed);

@@ -21,12 +21,40 @@ enum {
     FILES_MAX = 6,
     FILE_MAX = 64 * 1024,
     RECORDS_MAX = 12,
-    STREAMS_MAX = 256
+    STREAMS_MAX = 256,
+    ID_MAX = 1024,
+    CLAIMS_MAX = FILES_MAX * (RECORDS_MAX + 3)
+};
+
+/* How the store is used: what the number of files leaves of an input's first byte. */
+enum {
+    USE_READER = 1, /* it is read before it is opened to write, and shows the same */
+    USE_POWER = 2,
+    USE_MAP = 4,     /* snapshots are lent */
+    USE_CHANGES = 8, /* a removal and a batch besides */
+    USE_THREAD = 16, /* dead bytes are given back unasked */
+    /* No input's: a stream has two records of one log number.  No writer makes such, and
+     * which of them counts may change. */
+    USE_LOOSELY = 64
 };
 
 struct image {
     unsigned char *bytes;
-    size_t len, room;
+    size_t len;
+};
+
+/* The segment that was made last, as other files should describe it, and the records of
+ * all of them. */
+struct made {
+    struct format_header header;
+    struct format_tail tail;
+    struct image entries; /* of its index file */
+    uint64_t count;
+    struct claim {
+        uint64_t stream, number, what;
+    } claims[CLAIMS_MAX];
+    size_t claimed;
+    bool ambiguous; /* two records of a stream, which differ, claim one log number */
 };
 
 static void quiet(const struct mako_host *host, int level, const char *message)
@@ -66,9 +94,9 @@ static struct format_tail any_tail(struct feed *feed)
                                 .recent = {{feed_number(feed), feed_number(feed)}}};
 }
 
-static struct format_header any_header(struct feed *feed, size_t file)
+static struct format_header any_header(struct feed *feed, unsigned char shape,
+                                       size_t file, const struct format_tail *before)
 {
-    unsigned char shape = feed_byte(feed);
     struct format_header header = {.number = file + 1,
                                    .low = file + 1,
                                    .id = 77 + file,
@@ -91,40 +119,96 @@ static struct format_header any_header(struct feed *feed, size_t file)
         header.before = any_tail(feed);
     if (shape & 16)
         header.id = feed_number(feed);
+    if (shape & 32) {
+        header.before = *before;
+        header.first = before->last + 1;
+    }
+    if (shape & 64)
+        header.durability = MAKO_DURABLE_POWER;
     return header;
 }
 
+/* A record or an entry is the number'th of the log, it says. */
+static void claim(struct made *made, const char *id, const struct format_frame *frame)
+{
+    const struct claim claim = {.stream = format_hash(id, frame->stream_len),
+                                .number = frame->number,
+                                .what = frame->blob_xxh + frame->blob_len +
+                                        frame->meta.seq + frame->type};
+
+    for (size_t i = 0; i < made->claimed; i++)
+        if (made->claims[i].stream == claim.stream &&
+            made->claims[i].number == claim.number && made->claims[i].what != claim.what)
+            made->ambiguous = true;
+    if (made->claimed < CLAIMS_MAX)
+        made->claims[made->claimed++] = claim;
+}
+
+/* What is true of a record that was added: for the next one, and for an index file. */
+static void note_record(struct made *made, const struct format_frame *frame, size_t at,
+                        size_t end, const char *id)
+{
+    unsigned char *entry =
+        image_room(&made->entries, format_entry_size(frame->stream_len));
+
+    claim(made, id, frame);
+    made->tail.length = made->tail.acknowledged = end;
+    made->tail.last = frame->number;
+    made->tail.recent.streams[1] = made->tail.recent.streams[0];
+    made->tail.recent.streams[0] = format_hash(id, frame->stream_len);
+    if (entry == NULL)
+        return;
+    format_entry_write(entry, frame, at, id);
+    made->count++;
+}
+
+/* What shape says of a record that is not as usual. */
+static void shape_frame(struct feed *feed, unsigned char shape, struct made *made,
+                        struct format_frame *frame)
+{
+    if (shape & 1)
+        frame->number = feed_number(feed);
+    if (shape & 2)
+        frame->type = feed_byte(feed) % 5;
+    if (shape & 4)
+        frame->acknowledged = feed_number(feed);
+    if (shape & 32) {
+        frame->before = made->tail.recent;
+        frame->acknowledged = made->tail.acknowledged;
+    }
+    if (shape & 64)
+        frame->stream_len = (uint16_t)(1 + feed_number(feed) % ID_MAX);
+}
+
 /* A record whose sums are right, where shape does not say otherwise. */
-static void add_record(struct feed *feed, struct image *image,
-                       const struct format_header *header, uint64_t count)
+static void add_record(struct feed *feed, struct image *image, struct made *made,
+                       uint64_t nth)
 {
     unsigned char shape = feed_byte(feed);
-    char id[2] = {(char)('a' + feed_byte(feed) % 8), '\0'};
-    struct format_frame frame = {.number = header->first + count,
+    char id[ID_MAX];
+    struct format_frame frame = {.number = made->header.first + nth,
                                  .type = FORMAT_SAVE,
                                  .stream_len = 1,
-                                 .meta = {.seq = 1 + feed_byte(feed), .schema = 1},
                                  .acknowledged = FORMAT_HEADER};
     size_t at = image->len, blob_len = 0;
-    const unsigned char *blob = feed_bytes(feed, 600, &blob_len);
+    const unsigned char *blob;
     unsigned char *out;
 
-    if (shape & 1)
-        frame.number = feed_number(feed);
-    if (shape & 2)
-        frame.type = feed_byte(feed) % 5;
-    if (shape & 4)
-        frame.acknowledged = feed_number(feed);
+    memset(id, 'a' + feed_byte(feed) % 8, sizeof id);
+    frame.meta = (struct mako_meta){.seq = 1 + feed_byte(feed), .schema = 1};
+    blob = feed_bytes(feed, 600, &blob_len);
+    shape_frame(feed, shape, made, &frame);
     if (frame.type != FORMAT_SAVE)
         blob_len = 0;
     frame.blob_len = shape & 8 ? feed_number(feed) : blob_len;
     frame.blob_xxh = shape & 16 ? feed_number(feed) : format_hash(blob, blob_len);
-    out = image_room(image, (size_t)format_record_size(1, blob_len));
+    out = image_room(image, (size_t)format_record_size(frame.stream_len, blob_len));
     if (!out)
         return;
-    format_frame_write(out, header->id, at, &frame, id);
+    format_frame_write(out, made->header.id, at, &frame, id);
     if (blob_len > 0)
-        memcpy(out + format_head_size(1), blob, blob_len);
+        memcpy(out + format_head_size(frame.stream_len), blob, blob_len);
+    note_record(made, &frame, at, image->len, id);
 }
 
 static void spoil(struct feed *feed, struct image *image)
@@ -139,21 +223,64 @@ static void spoil(struct feed *feed, struct image *image)
 }
 
 static void make_segment(struct feed *feed, struct image *image, size_t file,
-                         char name[SEGMENT_NAME])
+                         struct made *made, char name[SEGMENT_NAME])
 {
-    struct format_header header = any_header(feed, file);
+    unsigned char shape = feed_byte(feed);
+    struct format_header header = any_header(feed, shape, file, &made->tail);
     unsigned records = feed_byte(feed) % RECORDS_MAX;
 
-    format_header_write(image_room(image, FORMAT_HEADER), &header);
+    made->header = header;
+    made->tail = (struct format_tail){.number = header.number,
+                                      .id = header.id,
+                                      .length = FORMAT_HEADER,
+                                      .acknowledged = FORMAT_HEADER,
+                                      .last = header.before.last,
+                                      .recent = header.before.recent};
+    made->entries.len = made->count = 0;
+    (void)image_room(image, FORMAT_HEADER);
     for (unsigned i = 0; i < records; i++)
-        add_record(feed, image, &header, i);
+        add_record(feed, image, made, i);
+    if (shape & 128)
+        header.end = made->tail;
+    format_header_write(image->bytes, &header);
     segment_name(&header, name);
     spoil(feed, image);
 }
 
-/* An index file, of the segment that make_segment() makes at this place. */
+/* An entry that nothing was made for. */
+static void any_entry(struct feed *feed, unsigned char shape, struct image *image,
+                      struct made *made, const struct format_frame *frame)
+{
+    unsigned char *entry = image_room(image, format_entry_size(1));
+
+    if (entry == NULL)
+        return;
+    claim(made, "a", frame);
+    format_entry_write(entry, frame, feed_number(feed), "a");
+    if (shape & 16)
+        entry[40] = feed_byte(feed); /* the length of the id */
+}
+
+/* What shape says of an index file that is not as usual. */
+static void shape_listing(struct feed *feed, unsigned char shape,
+                          struct format_listing *listing)
+{
+    if (shape & 8) {
+        listing->number = feed_number(feed);
+        listing->low = feed_number(feed);
+        listing->generation = (uint32_t)feed_number(feed);
+        listing->count += feed_number(feed);
+    }
+    if (shape & 32) {
+        listing->boot[0] = feed_number(feed);
+        listing->boot[1] = feed_number(feed);
+    }
+}
+
+/* An index file: of the segment that make_segment() makes at the place before, or, with
+ * its own entries, of the one that was made last. */
 static void make_listing(struct feed *feed, struct image *image, size_t file,
-                         char name[SEGMENT_NAME])
+                         struct made *made, char name[SEGMENT_NAME])
 {
     struct format_listing listing = {
         .number = file, .low = file, .id = 76 + file, .end = any_tail(feed)};
@@ -162,18 +289,28 @@ static void make_listing(struct feed *feed, struct image *image, size_t file,
                                  .stream_len = 1,
                                  .meta = {.seq = 1, .schema = 1},
                                  .blob_len = feed_number(feed)};
-    unsigned char *entry;
+    unsigned char shape = feed_byte(feed);
 
     (void)image_room(image, FORMAT_LISTING);
-    for (unsigned left = feed_byte(feed) % 4; left > 0; left--) {
-        entry = image_room(image, format_entry_size(1));
-        format_entry_write(entry, &frame, feed_number(feed), "a");
+    if (shape & 4) {
+        listing = (struct format_listing){.number = made->header.number,
+                                          .low = made->header.low,
+                                          .id = made->header.id,
+                                          .generation = made->header.generation,
+                                          .end = made->tail,
+                                          .count = made->count};
+        memcpy(image_room(image, made->entries.len), made->entries.bytes,
+               made->entries.len);
+    }
+    for (unsigned left = shape % 4; left > 0; left--) {
+        any_entry(feed, shape, image, made, &frame);
         listing.count++;
     }
+    shape_listing(feed, shape, &listing);
     listing.bytes = image->len - FORMAT_LISTING;
     listing.checksum = format_hash(image->bytes + FORMAT_LISTING, (size_t)listing.bytes);
     format_listing_write(image->bytes, &listing);
-    segment_index_name(listing.id, name);
+    segment_index_name(shape & 64 ? feed_number(feed) : listing.id, name);
     spoil(feed, image);
 }
 
@@ -198,28 +335,42 @@ static void write_file(int dir, const char *name, const struct image *image)
     (void)close(fd);
 }
 
-static void make_files(struct feed *feed, int dir)
+/* False: the file is lost, and others may still tell of it. */
+static bool make_file(struct feed *feed, struct image *image, size_t file,
+                      struct made *made, char name[SEGMENT_NAME])
+{
+    unsigned char kind = feed_byte(feed);
+
+    image->len = 0;
+    switch (kind % 4) {
+    case 0:
+        make_bytes(feed, image, file, name);
+        break;
+    case 1:
+        make_listing(feed, image, file, made, name);
+        break;
+    default:
+        make_segment(feed, image, file, made, name);
+    }
+    return (kind & 4) == 0;
+}
+
+/* False: they are ambiguous. */
+static bool make_files(struct feed *feed, int dir, unsigned files)
 {
     struct image image = {.bytes = malloc(FILE_MAX)};
-    unsigned files = feed_byte(feed) % FILES_MAX;
+    struct made made = {.tail = {.last = (1ull << FORMAT_OPENING_SHIFT) - 1},
+                        .entries = {.bytes = malloc(FILE_MAX)}};
     char name[SEGMENT_NAME];
 
-    MUST(image.bytes);
+    MUST(image.bytes && made.entries.bytes);
     for (size_t i = 0; i < files; i++) {
-        image.len = 0;
-        switch (feed_byte(feed) % 4) {
-        case 0:
-            make_bytes(feed, &image, i, name);
-            break;
-        case 1:
-            make_listing(feed, &image, i, name);
-            break;
-        default:
-            make_segment(feed, &image, i, name);
-        }
-        write_file(dir, name, &image);
+        if (make_file(feed, &image, i, &made, name))
+            write_file(dir, name, &image);
     }
+    free(made.entries.bytes);
     free(image.bytes);
+    return !made.ambiguous;
 }
 
 /* ---- looking at the store
@@ -243,10 +394,24 @@ static void *take(struct mako_sink *sink, const struct mako_meta *meta, size_t l
     return given->bytes;
 }
 
+/* Copied, so that a sanitizer sees what is not there. */
+static int borrow(struct mako_sink *sink, const struct mako_meta *meta, const void *blob,
+                  size_t len, void (*release)(void *cookie), void *cookie)
+{
+    void *room = take(sink, meta, len);
+
+    MUST(room);
+    if (len > 0)
+        memcpy(room, blob, len);
+    release(cookie);
+    return 0;
+}
+
 static uint64_t load(void *store, const char *stream)
 {
     const struct mako_store_plugin *plugin = mako_store_plugin_entry();
-    struct given given = {.sink = {.struct_size = sizeof given.sink, .accept = take}};
+    struct given given = {
+        .sink = {.struct_size = sizeof given.sink, .accept = take, .lend = borrow}};
     struct mako_error err = {""};
     int status =
         plugin->load(store, (struct mako_str){stream, strlen(stream)}, &given.sink, &err);
@@ -288,14 +453,20 @@ static void scan(void *store)
     must_say(status, &err);
 }
 
-static void *open_store(const char *dir)
+static void *open_store(const char *dir, unsigned use, uint32_t flags)
 {
-    const union mako_value values[] = {{.str = dir}, {.num = 65536}, {.num = 0},
-                                       {.num = 100}, {.num = 0},     {.num = 0},
-                                       {.num = 0}};
+    const union mako_value values[] = {{.str = dir},
+                                       {.num = 65536},
+                                       {.num = 0},
+                                       {.num = use & USE_THREAD ? 10 : 100},
+                                       {.num = 0},
+                                       {.num = 0},
+                                       {.num = (use & USE_MAP) != 0}};
     const struct mako_store_plugin *plugin = mako_store_plugin_entry();
     struct mako_traits traits = {.struct_size = sizeof traits,
-                                 .durability = MAKO_DURABLE_CRASH,
+                                 .flags = flags,
+                                 .durability = use & USE_POWER ? MAKO_DURABLE_POWER
+                                                               : MAKO_DURABLE_CRASH,
                                  .threads = plugin->threads,
                                  .features = plugin->features};
     struct mako_error err = {""};
@@ -325,6 +496,30 @@ static void save_one(void *store)
     MUST(load(store, "new") == (format_hash("bytes", 5) | 1));
 }
 
+/* The last of the streams is removed, two others are saved at once. */
+static void change(void *store, uint64_t found[8])
+{
+    const struct mako_store_plugin *plugin = mako_store_plugin_entry();
+    const struct mako_record records[2] = {{.stream = {"a", 1},
+                                            .meta = {.seq = UINT64_MAX, .schema = 1},
+                                            .blob = "batch",
+                                            .blob_len = 5},
+                                           {.stream = {"b", 1},
+                                            .meta = {.seq = UINT64_MAX, .schema = 1},
+                                            .blob = "",
+                                            .blob_len = 0}};
+    struct mako_error err = {""};
+    int statuses[2] = {1, 1},
+        status = plugin->remove(store, (struct mako_str){"h", 1}, &err);
+
+    MUST(status == MAKO_OK || (status == MAKO_NOT_FOUND && found[7] == 0));
+    MUST(plugin->save_many(store, records, 2, statuses, &err) == MAKO_OK);
+    MUST(statuses[0] == MAKO_OK && statuses[1] == MAKO_OK);
+    found[0] = format_hash("batch", 5) | 1;
+    found[1] = format_hash("", 0) | 1;
+    found[7] = 0;
+}
+
 static int no_step(struct mako_progress *progress, uint64_t done, uint64_t total)
 {
     (void)progress;
@@ -342,24 +537,47 @@ static void compact(void *store)
     must_say(status, &err);
 }
 
-static void use_store(const char *dir)
+static void must_load_all(void *store, unsigned use, const uint64_t wanted[8])
 {
-    uint64_t before[8], after[8];
-    void *store = open_store(dir);
+    uint64_t found[8];
+
+    load_all(store, found);
+    MUST(use & USE_LOOSELY || memcmp(found, wanted, sizeof found) == 0);
+}
+
+/* One that reads; false: it does not open. */
+static bool read_store(const char *dir, unsigned use, uint64_t found[8])
+{
+    void *store = open_store(dir, use, MAKO_OPEN_READ_ONLY);
+
+    if (!store)
+        return false;
+    scan(store);
+    load_all(store, found);
+    mako_store_plugin_entry()->close(store);
+    return true;
+}
+
+static void use_store(const char *dir, unsigned use)
+{
+    uint64_t read[8], found[8];
+    bool is_read = use & USE_READER && read_store(dir, use, read);
+    void *store = open_store(dir, use, 0);
 
     if (!store)
         return;
     scan(store);
-    load_all(store, before);
+    load_all(store, found);
+    MUST(!is_read || use & USE_LOOSELY || memcmp(read, found, sizeof found) == 0);
     save_one(store);
+    if (use & USE_CHANGES)
+        change(store, found);
     compact(store);
-    load_all(store, after);
-    MUST(memcmp(before, after, sizeof before) == 0);
+    must_load_all(store, use, found);
     mako_store_plugin_entry()->close(store);
-    store = open_store(dir);
+    store = open_store(dir, use, 0);
     MUST(store);
-    load_all(store, after);
-    MUST(memcmp(before, after, sizeof before) == 0);
+    must_load_all(store, use, found);
     MUST(load(store, "new") == (format_hash("bytes", 5) | 1));
     mako_store_plugin_entry()->close(store);
 }
@@ -384,6 +602,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const char *tmp = getenv("TMPDIR");
     struct feed feed = {data, size};
+    unsigned char first = feed_byte(&feed);
+    unsigned use = first / FILES_MAX;
     char path[256];
     int dir;
 
@@ -391,8 +611,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     MUST(mkdtemp(path));
     dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     MUST(dir >= 0);
-    make_files(&feed, dir);
-    use_store(path);
+    if (!make_files(&feed, dir, first % FILES_MAX))
+        use |= USE_LOOSELY;
+    use_store(path, use);
     empty(dir);
     (void)close(dir);
     (void)rmdir(path);

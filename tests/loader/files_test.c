@@ -392,6 +392,15 @@ static const char *patched(size_t at, uint16_t value, uint16_t *old)
     return make_file(below("patched.so"), bytes, len);
 }
 
+/* No file reaches so far; the system does not read there. */
+Test(files, program_headers_at_a_negative_offset)
+{
+    uint16_t old;
+    const char *path = patched(offsetof(ElfW(Ehdr), e_phoff) + 6, 0xffff, &old);
+
+    REFUSED(path, MAKO_E_PLUGIN, path, "cut off");
+}
+
 Test(files, other_machine)
 {
     uint16_t old;

@@ -376,6 +376,21 @@ Test(redis_wire, sockets_are_closed_on_exec)
     cr_assert_eq(sockets(), before);
 }
 
+/* What others print to a descriptor that is closed must not go to the server. */
+Test(redis_wire, sockets_are_no_standard_descriptors)
+{
+    int kept = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    mako_store *store;
+
+    begin();
+    (void)close(STDIN_FILENO);
+    store = must_open("crash", "");
+    must_save(store, "a", 1, 100);
+    cr_assert_lt(fcntl(STDIN_FILENO, F_GETFD), 0);
+    mako_store_unref(store);
+    (void)dup2(kept, STDIN_FILENO);
+}
+
 /* The loopback interface has an address of version 6. */
 static bool has_ipv6(void)
 {

@@ -267,6 +267,19 @@ Test(config, depth)
         else
             refused(json, "(text): nested deeper than 32 levels");
     }
+    refused("]{}", "(text):1:1: '[' or '{' expected near ']'");
+}
+
+/* What comes behind a whole configuration is looked at in another piece of 1 KiB. */
+Test(config, depth_behind_the_end)
+{
+    char json[1100];
+
+    memset(json, ' ', sizeof json);
+    memcpy(json, "{}", 2);
+    memset(json + 1024, '[', 33);
+    json[1060] = '\0';
+    refused(json, "(text): nested deeper than 32 levels");
 }
 
 Test(config, environment)
@@ -452,6 +465,11 @@ Test(config, file)
     cr_assert_eq(mako_config_read(&source, &config, &err), MAKO_E_CONFIG);
     (void)snprintf(want, sizeof want, "%s: No such file or directory", path);
     cr_assert_str_eq(err.text, want);
+    source.path = dir;
+    cr_assert_eq(mako_config_read(&source, &config, &err), MAKO_E_CONFIG);
+    (void)snprintf(want, sizeof want, "%s: Is a directory", dir);
+    cr_assert_str_eq(err.text, want);
+    source.path = path;
 
     file = fopen(path, "w");
     cr_assert(file &&
