@@ -212,6 +212,20 @@ static int save_small(struct world *w, struct mako_error *err)
     return save(w, 0, SMALL, 0, err);
 }
 
+/* A stream that was never there before. */
+static int save_new(struct world *w, struct mako_error *err)
+{
+    struct mako_save with = {.struct_size = sizeof with,
+                             .seq = ++w->last,
+                             .schema = 1,
+                             .state = "",
+                             .state_len = 0};
+    char name[32];
+
+    (void)snprintf(name, sizeof name, "new/%llu", (unsigned long long)w->last);
+    return mako_store_save(w->store, name, &with, err);
+}
+
 static int save_large(struct world *w, struct mako_error *err)
 {
     return save(w, 1, LARGE, 0, err);
@@ -756,6 +770,7 @@ static const struct call openings[] = {
 
 static const struct call calls[] = {
     {"save", save_small, MAKO_OK, MAKO_OK},
+    {"save new", save_new, MAKO_OK, MAKO_OK},
     {"save large", save_large, MAKO_OK, MAKO_OK},
     {"save forced", save_forced, MAKO_OK, MAKO_OK},
     {"save stale", save_stale, MAKO_STALE, MAKO_OK},
@@ -792,6 +807,15 @@ static const struct call of_files[] = {
     for (size_t i = 0; i < sizeof(table) / sizeof((table)[0]); i++) \
     try_all(w, &(table)[i])
 
+/* Scanning is optional. */
+static bool can_scan(struct world *w)
+{
+    int status = scan(w, NULL);
+
+    cr_assert(status == MAKO_OK || status == MAKO_E_UNSUPPORTED);
+    return status == MAKO_OK;
+}
+
 static void run_store(const char *plugin, const char *durability, const char *options,
                       const char *const *overrides)
 {
@@ -807,7 +831,7 @@ static void run_store(const char *plugin, const char *durability, const char *op
     cr_assert_eq(mako_store_open_source(&source, &w.store, &err), MAKO_OK, "%s",
                  err.text);
     TRY_ALL(&w, calls);
-    if (strncmp(plugin, "probe", 5) != 0)
+    if (can_scan(&w))
         TRY_ALL(&w, listing);
     if (strcmp(plugin, "file") == 0)
         TRY_ALL(&w, of_files);
@@ -839,6 +863,26 @@ Test(core_memory, a_plain_plugin)
 {
     run_store("probe-plugin", "memory", "", NULL);
 }
+
+/* Those that others copy from. */
+Test(core_memory, template)
+{
+    run_store("template", "memory", "", NULL);
+}
+
+#ifdef MAKO_SQLITE
+Test(core_memory, sqlite)
+{
+    run_store("sqlite", "crash", "\"file\": \"db\"", NULL);
+}
+#endif
+
+#ifdef MAKO_LMDB
+Test(core_memory, lmdb)
+{
+    run_store("lmdb", "crash", "\"dir\": \"db\"", NULL);
+}
+#endif
 
 #else /* on a real server, which with-redis starts */
 
