@@ -37,7 +37,8 @@ struct world {
     uint64_t last; /* sequence used last */
     uint64_t seqs[STREAMS], perhaps[STREAMS];
     size_t sizes[STREAMS];
-    int lines; /* that callbacks got */
+    int lines;    /* that callbacks got */
+    bool failing; /* the call that runs */
 };
 
 /* One call of the interface; returns its status. */
@@ -512,6 +513,7 @@ static int process_round(struct world *w, struct mako_error *err)
         return status;
     }
     mako_process_how(process, &how);
+    cr_assert(w->failing || how.snapshot != MAKO_DAMAGED, "what was taken is no state");
     check_process(process);
     status = mako_process_catch_up(process, err);
     if (status == MAKO_OK)
@@ -694,9 +696,11 @@ static bool try_one(struct world *w, const struct call *call, long nth, long tim
     struct mako_error err = {.text = ""};
     bool fired;
 
+    w->failing = true;
     heap_fail(nth, times);
     status = call->run(w, &err);
     fired = heap_heal();
+    w->failing = false;
     if (status != wanted)
         cr_assert(fired && status < 0 && says_memory(status, &err),
                   "%s: %s: allocation %ld, %ld times: status %d (%s): '%s'", w->plugin,
@@ -900,6 +904,7 @@ static const struct socket_fault socket_faults[] = {
     {"socket", CALL_SOCKET, EMFILE, false},
     {"connect", CALL_CONNECT, ECONNREFUSED, false},
     {"connect", CALL_CONNECT, ENETUNREACH, false},
+    {"connect", CALL_CONNECT, EINTR, true},
     {"sendmsg", CALL_SENDMSG, EPIPE, false},
     {"sendmsg", CALL_SENDMSG, ENOBUFS, false},
     {"sendmsg", CALL_SENDMSG, EINTR, true},
@@ -945,6 +950,32 @@ static bool try_socket(struct world *w, const struct call *call,
                      call->name, fault->name, nth, fault->error, status, err.text);
     }
     return fired;
+}
+
+static const char *cause_of(const struct socket_fault *fault)
+{
+    return fault->call == CALL_GETADDRINFO ? gai_strerror(fault->error)
+                                           : strerror(fault->error);
+}
+
+/* What fails time and again keeps a store from being opened, and is named. */
+static void refuse_openings(struct world *w)
+{
+    for (size_t i = 0; i < sizeof socket_faults / sizeof socket_faults[0]; i++) {
+        const struct socket_fault *fault = &socket_faults[i];
+        struct mako_error err = {.text = ""};
+        int status;
+
+        if (fault->invisible)
+            continue;
+        sockets_fail(fault->call, 1, HEAP_FOREVER, fault->error);
+        status = open_path(w, &err);
+        cr_assert(sockets_heal(), "%s, error %d, does not come", fault->name,
+                  fault->error);
+        cr_assert(status < 0 && strstr(err.text, cause_of(fault)) != NULL,
+                  "%s, error %d, for ever: status %d: '%s'", fault->name, fault->error,
+                  status, err.text);
+    }
 }
 
 /* Once, and the next attempts as well. */
@@ -1004,6 +1035,7 @@ static void run_sockets(const struct setup *setup)
     open_world(&w, setup);
     none = w;
     none.store = NULL;
+    refuse_openings(&none);
     try_sockets(&none, &openings[0]);
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++)
         try_sockets(&w, &calls[i]);
