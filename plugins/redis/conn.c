@@ -451,6 +451,7 @@ void conn_extend(struct conn *conn, int64_t deadline)
     conn->deadline = deadline;
 }
 
+/* Not by realloc(): a password may be in what is left behind. */
 static bool out_grow(struct conn *conn, size_t more)
 {
     size_t room = conn->out_room;
@@ -460,9 +461,12 @@ static bool out_grow(struct conn *conn, size_t more)
         return true;
     while (room - conn->out_len < more)
         room *= 2;
-    wider = realloc(conn->out, room);
+    wider = malloc(room);
     if (wider == NULL)
         return fail(conn, TROUBLE_NOMEM, "no memory");
+    memcpy(wider, conn->out, conn->out_len);
+    explicit_bzero(conn->out, conn->out_len);
+    free(conn->out);
     conn->out = wider;
     conn->out_room = room;
     return true;

@@ -179,12 +179,13 @@ static bool try_login(const struct settings *settings, struct conn *conn,
                       size_t secret_len, struct trouble *trouble)
 {
     bool select = settings->db != 0 && login == &settings->login;
-    bool known = true, selected = true, told;
+    bool known = true, selected = true, told, sent;
 
     say_login(settings, conn, login, secret, secret_len, select);
-    if (!conn_send(conn))
-        return conn_trouble(conn, trouble);
+    sent = conn_send(conn);
     conn_wipe(conn);
+    if (!sent)
+        return conn_trouble(conn, trouble);
     if (secret_len > 0)
         known = expect_ok(conn, trouble);
     if (!known && trouble->kind < TROUBLE_MOVED)

@@ -86,6 +86,11 @@ printf '{"stores":{"s":{"plugin":"file","durability":"crash","max_snapshot":"4Ki
 run 2 -c small.json save a --sequence 1 --schema 1 huge
 has err 'a state of 4097 bytes, max_snapshot is 4096'
 feed 2 huge -c small.json save a --sequence 1 --schema 1 -
+{
+    "$cli" -c small.json save a --sequence 1 --schema 1 - 2>err
+    cat >rest
+} <huge
+[ "$(stat -c %s rest)" -gt 300000 ] || fail "$(stat -c %s rest) bytes were left unread"
 
 # ---- no stream's name ---------------------------------------------------------------------
 run 2 -c f.json --json save '' --sequence 1 --schema 1 state
@@ -101,6 +106,9 @@ run 1 -c f.json --json show gone
 member NOT_FOUND out peek
 run 1 -c f.json show gone
 has err 'gone: '
+empty out
+run 1 -c f.json rm gone
+has err 'no snapshot of gone'
 run 1 -c f.json --json rm gone
 member 0 out removed
 run 1 -c f.json --json save a --sequence 1 --schema 1 state
@@ -114,6 +122,10 @@ run 0 -c f.json load none --schema 1 --json
 member '' out state_hex
 run 0 -c f.json show none
 has out '0 bytes (0 B)'
+printf x >one
+run 0 -c f.json save one --sequence 1 --schema 1 one
+run 0 -c f.json load one --schema 1
+same out one
 
 # ---- logs that cannot be read -------------------------------------------------------------
 noop_store noop
@@ -146,6 +158,9 @@ for line in '[1]' '7' '{"stream":"a","sequence":"1","type":"T","time":"t","data"
     run 2 -c noop.json replay line
     has err 'line:1: '
 done
+echo '[1]' >line
+run 2 -c noop.json replay line
+has err 'line:1: not a JSON object'
 
 # ---- states that no fold of this tool made ------------------------------------------------
 good='{"type":"T","time":"t","events":2,"counts":{"T":2},"data":{"n":2}}'

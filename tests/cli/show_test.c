@@ -77,6 +77,7 @@ Test(show, ages)
     cr_expect_str_eq(show_age(0).text, "?");
     cr_expect_str_eq(age_of(-5000).text, "0 s");
     cr_expect(strstr(age_of(10).text, "min") == NULL && strstr(age_of(10).text, " s"));
+    cr_expect_eq(strncmp(age_of(60).text, "1 min ", 6), 0);
     cr_expect_eq(strncmp(age_of(90).text, "1 min ", 6), 0);
     cr_expect_str_eq(age_of(2 * 3600 + 90).text, "2 h 1 min");
     cr_expect_str_eq(age_of(3 * 86400 + 4 * 3600 + 1800).text, "3 d 4 h");
@@ -100,12 +101,14 @@ Test(show, counts_that_json_has_no_room_for)
     json_decref(does_not);
 }
 
-Test(show, text_that_is_no_utf8_in_json)
+Test(show, text_in_json)
 {
-    json_t *text = json_text("a\xff");
+    json_t *text = json_text("a\n"), *no_utf8 = json_text("a\xff");
 
-    cr_expect_str_eq(json_string_value(text), "a\\xff");
+    cr_expect_str_eq(json_string_value(text), "a\n");
+    cr_expect_str_eq(json_string_value(no_utf8), "a\\xff");
     json_decref(text);
+    json_decref(no_utf8);
 }
 
 /* ---- a terminal ---------------------------------------------------------------------

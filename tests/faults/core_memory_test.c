@@ -37,7 +37,8 @@ struct world {
     uint64_t last; /* sequence used last */
     uint64_t seqs[STREAMS], perhaps[STREAMS];
     size_t sizes[STREAMS];
-    int lines; /* that callbacks got */
+    int lines;    /* that callbacks got */
+    bool failing; /* the call that runs */
 };
 
 /* One call of the interface; returns its status. */
@@ -210,6 +211,20 @@ static int open_read_only(struct world *w, struct mako_error *err)
 static int save_small(struct world *w, struct mako_error *err)
 {
     return save(w, 0, SMALL, 0, err);
+}
+
+/* A stream that was never there before. */
+static int save_new(struct world *w, struct mako_error *err)
+{
+    struct mako_save with = {.struct_size = sizeof with,
+                             .seq = ++w->last,
+                             .schema = 1,
+                             .state = "",
+                             .state_len = 0};
+    char name[32];
+
+    (void)snprintf(name, sizeof name, "new/%llu", (unsigned long long)w->last);
+    return mako_store_save(w->store, name, &with, err);
 }
 
 static int save_large(struct world *w, struct mako_error *err)
@@ -498,6 +513,7 @@ static int process_round(struct world *w, struct mako_error *err)
         return status;
     }
     mako_process_how(process, &how);
+    cr_assert(w->failing || how.snapshot != MAKO_DAMAGED, "what was taken is no state");
     check_process(process);
     status = mako_process_catch_up(process, err);
     if (status == MAKO_OK)
@@ -680,9 +696,11 @@ static bool try_one(struct world *w, const struct call *call, long nth, long tim
     struct mako_error err = {.text = ""};
     bool fired;
 
+    w->failing = true;
     heap_fail(nth, times);
     status = call->run(w, &err);
     fired = heap_heal();
+    w->failing = false;
     if (status != wanted)
         cr_assert(fired && status < 0 && says_memory(status, &err),
                   "%s: %s: allocation %ld, %ld times: status %d (%s): '%s'", w->plugin,
@@ -756,6 +774,7 @@ static const struct call openings[] = {
 
 static const struct call calls[] = {
     {"save", save_small, MAKO_OK, MAKO_OK},
+    {"save new", save_new, MAKO_OK, MAKO_OK},
     {"save large", save_large, MAKO_OK, MAKO_OK},
     {"save forced", save_forced, MAKO_OK, MAKO_OK},
     {"save stale", save_stale, MAKO_STALE, MAKO_OK},
@@ -792,6 +811,15 @@ static const struct call of_files[] = {
     for (size_t i = 0; i < sizeof(table) / sizeof((table)[0]); i++) \
     try_all(w, &(table)[i])
 
+/* Scanning is optional. */
+static bool can_scan(struct world *w)
+{
+    int status = scan(w, NULL);
+
+    cr_assert(status == MAKO_OK || status == MAKO_E_UNSUPPORTED);
+    return status == MAKO_OK;
+}
+
 static void run_store(const char *plugin, const char *durability, const char *options,
                       const char *const *overrides)
 {
@@ -807,7 +835,7 @@ static void run_store(const char *plugin, const char *durability, const char *op
     cr_assert_eq(mako_store_open_source(&source, &w.store, &err), MAKO_OK, "%s",
                  err.text);
     TRY_ALL(&w, calls);
-    if (strncmp(plugin, "probe", 5) != 0)
+    if (can_scan(&w))
         TRY_ALL(&w, listing);
     if (strcmp(plugin, "file") == 0)
         TRY_ALL(&w, of_files);
@@ -840,6 +868,26 @@ Test(core_memory, a_plain_plugin)
     run_store("probe-plugin", "memory", "", NULL);
 }
 
+/* Those that others copy from. */
+Test(core_memory, template)
+{
+    run_store("template", "memory", "", NULL);
+}
+
+#ifdef MAKO_SQLITE
+Test(core_memory, sqlite)
+{
+    run_store("sqlite", "crash", "\"file\": \"db\"", NULL);
+}
+#endif
+
+#ifdef MAKO_LMDB
+Test(core_memory, lmdb)
+{
+    run_store("lmdb", "crash", "\"dir\": \"db\"", NULL);
+}
+#endif
+
 #else /* on a real server, which with-redis starts */
 
 /* ---- sockets -------------------------------------------------------------------------
@@ -856,6 +904,7 @@ static const struct socket_fault socket_faults[] = {
     {"socket", CALL_SOCKET, EMFILE, false},
     {"connect", CALL_CONNECT, ECONNREFUSED, false},
     {"connect", CALL_CONNECT, ENETUNREACH, false},
+    {"connect", CALL_CONNECT, EINTR, true},
     {"sendmsg", CALL_SENDMSG, EPIPE, false},
     {"sendmsg", CALL_SENDMSG, ENOBUFS, false},
     {"sendmsg", CALL_SENDMSG, EINTR, true},
@@ -901,6 +950,32 @@ static bool try_socket(struct world *w, const struct call *call,
                      call->name, fault->name, nth, fault->error, status, err.text);
     }
     return fired;
+}
+
+static const char *cause_of(const struct socket_fault *fault)
+{
+    return fault->call == CALL_GETADDRINFO ? gai_strerror(fault->error)
+                                           : strerror(fault->error);
+}
+
+/* What fails time and again keeps a store from being opened, and is named. */
+static void refuse_openings(struct world *w)
+{
+    for (size_t i = 0; i < sizeof socket_faults / sizeof socket_faults[0]; i++) {
+        const struct socket_fault *fault = &socket_faults[i];
+        struct mako_error err = {.text = ""};
+        int status;
+
+        if (fault->invisible)
+            continue;
+        sockets_fail(fault->call, 1, HEAP_FOREVER, fault->error);
+        status = open_path(w, &err);
+        cr_assert(sockets_heal(), "%s, error %d, does not come", fault->name,
+                  fault->error);
+        cr_assert(status < 0 && strstr(err.text, cause_of(fault)) != NULL,
+                  "%s, error %d, for ever: status %d: '%s'", fault->name, fault->error,
+                  status, err.text);
+    }
 }
 
 /* Once, and the next attempts as well. */
@@ -960,6 +1035,7 @@ static void run_sockets(const struct setup *setup)
     open_world(&w, setup);
     none = w;
     none.store = NULL;
+    refuse_openings(&none);
     try_sockets(&none, &openings[0]);
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++)
         try_sockets(&w, &calls[i]);

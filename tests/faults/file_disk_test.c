@@ -296,6 +296,76 @@ Test(file_disk, a_file_system_that_is_read_only)
     cr_assert_eq(umount2(box.dir, MNT_DETACH), 0);
 }
 
+/* An ext4 of its own in a file, whose errors make it read-only; on box.path.  What is in
+ * the file already, after a check, or a new one. */
+static void mount_image(bool made)
+{
+    char text[1200];
+
+    (void)snprintf(text, sizeof text,
+                   "PATH=$PATH:/sbin:/usr/sbin; cd '%s' && "
+                   "if %s; then e2fsck -fy image; [ $? -le 1 ]; "
+                   "else truncate -s 16M image && mkfs.ext4 -F image && mkdir store; fi "
+                   ">said 2>&1 && mount -o loop,errors=remount-ro image store 2>>said",
+                   box.dir, made ? "true" : "false");
+    if (system(text) == 0)
+        return;
+    cr_assert_not(made, "%s/said", box.dir);
+    clean();
+    cr_skip("may not mount an ext4");
+}
+
+/* The file system has met an error, and is read-only under a store that is open.  (By
+ * hand nobody makes it so: files are open for writing.) */
+static void break_file_system(void)
+{
+    cr_assert_neq(mount(NULL, box.path, NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
+    cr_assert_eq(errno, EBUSY);
+    cr_assert_eq(mount(NULL, box.path, NULL, MS_REMOUNT, "abort"), 0, "%s",
+                 strerror(errno));
+}
+
+static void expect_no_change(void)
+{
+    cr_assert_eq(put(&box, "stream-0", 9, 1000, 0), MAKO_E_IO, "%s", box.err.text);
+    expect_text(": Read-only file system");
+    cr_assert_eq(put(&box, "new", 1, 100000, 0), MAKO_E_IO, "%s", box.err.text);
+    expect_text(": Read-only file system");
+    cr_assert_eq(drop(&box, "stream-1"), MAKO_E_IO, "%s", box.err.text);
+    expect_text(": Read-only file system");
+    cr_assert_eq(compact(&box), MAKO_E_IO, "%s", box.err.text);
+    expect_text(": Read-only file system");
+}
+
+static const uint64_t five[5] = {3, 3, 3, 3, 3};
+
+/* What was saved is there all the time; nothing else is, also after the repair. */
+Test(file_disk, a_file_system_that_becomes_read_only)
+{
+    may_mount();
+    mount_image(false);
+    box_must_open(&box);
+    for (uint64_t seq = 1; seq <= 3; seq++)
+        for (size_t i = 0; i < 5; i++)
+            cr_assert_eq(put(&box, name_of(i), seq, 3000, 0), MAKO_OK);
+    break_file_system();
+    for (int round = 0; round < 3; round++) {
+        expect_no_change();
+        expect_all(five, 5);
+        cr_assert(holds(&box, "new", 0));
+    }
+    unmount();
+    mount_image(true);
+    box_must_open(&box);
+    cr_assert_null(strstr(box_log(), "damaged"), "%s", box_log());
+    expect_all(five, 5);
+    cr_assert(holds(&box, "new", 0));
+    cr_assert_eq(compact(&box), MAKO_OK, "%s", box.err.text);
+    cr_assert_eq(put(&box, "new", 1, 100000, 0), MAKO_OK, "%s", box.err.text);
+    expect_all(five, 5);
+    unmount();
+}
+
 /* A store that does not flush binds its index files to this start of the machine, which
  * /proc tells; without it there are none. */
 Test(file_disk, compaction_without_proc)

@@ -68,6 +68,14 @@ int socket(int domain, int type, int protocol)
     return error != 0 ? fail_with(error) : next.call(domain, type, protocol);
 }
 
+/* What waits for a connect() is to be tried: then each goes on in the background, as on a
+ * slower network. */
+static bool takes_time(int error)
+{
+    return error == EINTR ||
+           (plan.armed && (plan.call == CALL_POLL || plan.call == CALL_GETSOCKOPT));
+}
+
 int connect(int fd, __CONST_SOCKADDR_ARG address, socklen_t len)
 {
     union {
@@ -76,6 +84,11 @@ int connect(int fd, __CONST_SOCKADDR_ARG address, socklen_t len)
     } next = {.symbol = next_of("connect")};
     int error = count(CALL_CONNECT);
 
+    if (takes_time(error)) {
+        if (next.call(fd, address.__sockaddr__, len) != 0 && errno != EINPROGRESS)
+            return -1;
+        return fail_with(error != 0 ? error : EINPROGRESS);
+    }
     return error != 0 ? fail_with(error) : next.call(fd, address.__sockaddr__, len);
 }
 
@@ -102,20 +115,38 @@ int getsockopt(int fd, int level, int name, void *value, socklen_t *len)
 }
 
 /* Commands here take a number or nothing. */
-int fcntl(int fd, int command, ...)
+static int control(int fd, int command, long value)
 {
     union {
         void *symbol;
         int (*call)(int, int, ...);
     } next = {.symbol = next_of("fcntl")};
     int error = count(CALL_FCNTL);
+
+    return error != 0 ? fail_with(error) : next.call(fd, command, value);
+}
+
+int fcntl(int fd, int command, ...)
+{
     va_list args;
     long value;
 
     va_start(args, command);
     value = va_arg(args, long);
     va_end(args);
-    return error != 0 ? fail_with(error) : next.call(fd, command, value);
+    return control(fd, command, value);
+}
+
+/* What fcntl() is where files may be large, as hiredis asks for. */
+int fcntl64(int fd, int command, ...)
+{
+    va_list args;
+    long value;
+
+    va_start(args, command);
+    value = va_arg(args, long);
+    va_end(args);
+    return control(fd, command, value);
 }
 
 int close(int fd)

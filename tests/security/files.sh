@@ -77,14 +77,18 @@ as_stranger() {
 }
 as_stranger "$cli" -c plain.json config >out 2>err ||
     not_tried "another user cannot run the tool where it lies"
-cp "$cli" raised
-chown 65534:65534 raised
-chmod 4755 raised
+raise() { # PROGRAM COPY: one that runs with the rights of another
+    cp "$1" "$2"
+    chown 65534:65534 "$2"
+    chmod 4755 "$2"
+}
+# Whether rights are raised at all: not on a file system mounted nosuid.
+raise "$(command -v id)" raised-id
+[ "$(as_stranger ./raised-id -u)" = 65534 ] || not_tried "rights are not raised here"
+raise "$cli" raised
 as_stranger ./raised -c plain.json config >out 2>err ||
     not_tried "the copy does not run here: $(cat err)"
-# Whether rights are raised at all: not on a file system mounted nosuid.
-as_stranger ./raised -c variable.json config >out 2>err &&
-    not_tried "rights are not raised here"
+as_stranger ./raised -c variable.json config >out 2>err && fail "MAKO_TEST_DIR was taken"
 has err 'MAKO_TEST_DIR is not set'
 as_stranger "$cli" describe probe >out 2>err ||
     fail "not found without raised rights"

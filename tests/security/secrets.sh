@@ -67,5 +67,11 @@ if [ -n "$held" ]; then
     # What a program hands over itself is there while the store is open, and then gone.
     read -r open closed <<<"$(places none "password=$(rev <<<"$secret")")"
     is "$((open > 0)) $closed" '1 0'
+    # One so long that nothing is written over its end by chance, and that buffers grow.
+    long=$(printf 'long-%.0s' {1..194})$tail
+    redis-cli -p "$port" -a "$secret" config set requirepass "$long" >out 2>err
+    has out OK
+    printf '%s\n' "$long" >password
+    is "$(places file)" '0 0'
 fi
 finish
