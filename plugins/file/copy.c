@@ -458,14 +458,15 @@ static int repoint(struct copy *copy, struct segment *target)
     return error;
 }
 
+/* The index file first: left behind, it would tell of what the part has lost. */
 static bool unlink_part(struct segments *segments, const struct segment *part)
 {
     char name[SEGMENT_NAME];
     int error;
 
+    listing_remove(segments, part->header.id);
     segment_name(&part->header, name);
     error = io_unlink(segments->dir, name);
-    listing_remove(segments, part->header.id);
     return error == 0 || error == ENOENT;
 }
 

@@ -259,6 +259,8 @@ static void report_lost(const struct survey *survey, const struct format_header 
 {
     char name[SEGMENT_NAME];
 
+    if (listing != NULL && listing->head.count == 0)
+        return; /* there was nothing in it */
     segment_name(header, name);
     if (listing != NULL)
         survey_say(survey->setup, MAKO_LOG_WARN, name,

@@ -1080,6 +1080,24 @@ Test(file_compact, no_space_and_a_segment_that_needs_nothing)
     cr_assert_str_empty(box_log());
 }
 
+/* Nor may its index file be taken for that of a segment that was lost. */
+Test(file_compact, no_space_and_a_segment_that_is_half_gone)
+{
+    put_many(60, 1, 1000);
+    box_reopen(&box);
+    put_many(60, 2, 1000);
+    box_reopen(&box);
+    inject_fail(INJECT_CREATE, 1, INJECT_FOREVER, ENOSPC);
+    inject_fail(INJECT_UNLINKAT, 2, INJECT_FOREVER, EIO);
+    cr_assert_eq(compact(&box), MAKO_E_NO_SPACE);
+    cr_assert_gt(inject_count(INJECT_UNLINKAT), 1);
+    inject_reset();
+    box_reopen(&box);
+    cr_assert_str_empty(box_log());
+    for (size_t i = 0; i < 60; i++)
+        cr_assert(holds(&box, name_of(i), 2));
+}
+
 /* ---- no medium
  * -------------------------------------------------------------------------------------
  */
