@@ -298,6 +298,8 @@ Test(process, a_bad_stream)
     cr_assert_eq(mako_process_open(store, &reading, "", &a, &p, &err), MAKO_E_INVALID);
     cr_assert(err.text[0]);
     cr_assert_eq(mako_process_open(store, &reading, NULL, &a, &p, &err), MAKO_E_INVALID);
+    cr_assert_eq(mako_process_open(store, &reading, "\xff", &a, &p, &err), MAKO_E_INVALID,
+                 "the store's word on ids");
     cr_assert_null(p);
     mako_store_unref(store);
 }
