@@ -48,6 +48,7 @@ Test(show, what_is_none_is_escaped)
     SHOWN("\x80", "\\x80");
     SHOWN("\xc1\x81", "\\xc1\\x81");
     SHOWN("\xc3", "\\xc3"); /* cut off */
+    shown_as("\xc3\xa4", 1, "\\xc3");
     SHOWN("\xc3x", "\\xc3x");
     SHOWN("\xe2\x82z", "\\xe2\\x82z");
     SHOWN("\xf5\x80\x80\x80", "\\xf5\\x80\\x80\\x80");

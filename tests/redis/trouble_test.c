@@ -647,6 +647,7 @@ Test(redis_trouble, eight_threads_share_two_connections)
     }
     cr_assert_eq(connections(), 2);
     cr_assert_eq(counter(store, "connects"), 2);
+    cr_assert_eq(counter(store, "retries"), 0, "they wait for one that is free");
     mako_store_unref(store);
 }
 

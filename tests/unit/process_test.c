@@ -298,6 +298,8 @@ Test(process, a_bad_stream)
     cr_assert_eq(mako_process_open(store, &reading, "", &a, &p, &err), MAKO_E_INVALID);
     cr_assert(err.text[0]);
     cr_assert_eq(mako_process_open(store, &reading, NULL, &a, &p, &err), MAKO_E_INVALID);
+    cr_assert_eq(mako_process_open(store, &reading, "\xff", &a, &p, &err), MAKO_E_INVALID,
+                 "the store's word on ids");
     cr_assert_null(p);
     mako_store_unref(store);
 }
@@ -885,6 +887,7 @@ Test(process, pushed_events_below_the_snapshot_are_spared)
     state_is_right(p, &a);
     cr_assert(how_of(p).spared == 40 && how_of(p).folded == 5);
     cr_assert_eq(push_at(p, &a, 7, NULL), MAKO_OK, "known already: spared");
+    cr_assert_eq(how_of(p).spared, 40, "and not for the snapshot");
     state_is_right(p, &a);
     mako_process_close(p);
     mako_store_unref(store);
