@@ -124,13 +124,18 @@ static bool close_idle(struct segment *segment)
     return true;
 }
 
-/* No longer in the table: to be freed by its last holder.  Its space does not wait for
- * those who only keep it. */
-static void let_go(struct segment *segment)
+void segment_spare_fd(struct segment *segment)
 {
     (void)pthread_mutex_lock(&segment->owner->lock);
     (void)close_idle(segment);
     (void)pthread_mutex_unlock(&segment->owner->lock);
+}
+
+/* No longer in the table: to be freed by its last holder.  Its space does not wait for
+ * those who only keep it. */
+static void let_go(struct segment *segment)
+{
+    segment_spare_fd(segment);
     segment_hold(segment);
     (void)atomic_fetch_or(&segment->holds, DROPPED);
     segment_release(segment);
