@@ -543,7 +543,9 @@ bool copy_unlink_first(struct segments *segments, const struct run *run)
 {
     bool done = true;
 
-    for (size_t i = 0; i < run->count && done; i++)
+    for (size_t i = 0; i < run->count && done; i++) {
         done = unlink_part(segments, run->parts[i]) && io_flush_dir(segments->dir) == 0;
+        segment_spare_fd(run->parts[i]);
+    }
     return done;
 }

@@ -110,9 +110,32 @@ static void take_out(struct segments *segments, const struct segment *segment)
             (segments->count - at) * sizeof(struct segment *));
 }
 
-/* No longer in the table: to be freed by its last holder. */
+/* Close the descriptor if it is open and nobody reads from it; the caller holds the lock.
+ */
+static bool close_idle(struct segment *segment)
+{
+    uint64_t idle = atomic_load(&segment->holds);
+
+    if ((idle & OPEN) == 0 || (idle & HOLDERS) != 0 ||
+        !atomic_compare_exchange_strong(&segment->holds, &idle, idle & ~OPEN))
+        return false;
+    io_close(segment->fd);
+    (void)atomic_fetch_sub(&segment->owner->open, 1);
+    return true;
+}
+
+void segment_spare_fd(struct segment *segment)
+{
+    (void)pthread_mutex_lock(&segment->owner->lock);
+    (void)close_idle(segment);
+    (void)pthread_mutex_unlock(&segment->owner->lock);
+}
+
+/* No longer in the table: to be freed by its last holder.  Its space does not wait for
+ * those who only keep it. */
 static void let_go(struct segment *segment)
 {
+    segment_spare_fd(segment);
     segment_hold(segment);
     (void)atomic_fetch_or(&segment->holds, DROPPED);
     segment_release(segment);
@@ -348,17 +371,11 @@ uint64_t segment_dead(struct segment *segment)
 /* Close one descriptor that nobody reads from; the caller holds the lock. */
 static void close_one(struct segments *segments)
 {
-    for (size_t tries = 0; tries < segments->count; tries++) {
-        struct segment *segment = segments->all[segments->hand++ % segments->count];
-        uint64_t idle = atomic_load(&segment->holds);
+    size_t tries = 0;
 
-        if ((idle & OPEN) != 0 && (idle & HOLDERS) == 0 &&
-            atomic_compare_exchange_strong(&segment->holds, &idle, idle & ~OPEN)) {
-            io_close(segment->fd);
-            (void)atomic_fetch_sub(&segments->open, 1);
-            return;
-        }
-    }
+    while (tries < segments->count &&
+           !close_idle(segments->all[segments->hand++ % segments->count]))
+        tries++;
 }
 
 void segments_spare_fd(struct segments *segments)

@@ -101,6 +101,9 @@ int segment_fd(struct segment *segment, int *fd);
 /* For holders of sealed ones: all of its bytes in place, for as long as they hold it.
  * NULL: cannot be mapped. */
 const unsigned char *segment_map(struct segment *segment);
+/* Close its descriptor, if nobody reads from it now: a file that has been unlinked takes
+ * space until then. */
+void segment_spare_fd(struct segment *segment);
 /* Close a descriptor that nobody reads from now, so that another file can be opened. */
 void segments_spare_fd(struct segments *segments);
 

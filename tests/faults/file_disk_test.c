@@ -166,6 +166,41 @@ Test(file_disk, opening_on_a_full_disk)
     unmount();
 }
 
+/* Nothing but segments, and what is none of ours. */
+static void fill_with_others(void)
+{
+    char command[400], byte[4096] = {1};
+    FILE *file;
+
+    (void)snprintf(command, sizeof command, "rm -f '%s'/*.idx", box.path);
+    cr_assert_eq(system(command), 0);
+    (void)snprintf(command, sizeof command, "%s/others", box.path);
+    file = fopen(command, "we");
+    cr_assert_not_null(file);
+    setbuf(file, NULL);
+    while (fwrite(byte, sizeof byte, 1, file) == 1)
+        ;
+    (void)fclose(file);
+}
+
+/* Nor does a descriptor keep the space of what compaction unlinks. */
+Test(file_disk, compaction_on_a_full_disk_of_what_has_been_read)
+{
+    uint64_t seqs[20] = {0};
+
+    mount_small("size=512k,mode=700");
+    box_must_open(&box);
+    for (uint64_t seq = 1; put(&box, name_of(seq % 20), seq, 3000, 0) == MAKO_OK; seq++) {
+        seqs[seq % 20] = seq;
+        cr_assert(holds(&box, name_of(seq % 20), seq));
+    }
+    expect_text(".seg: No space left on device");
+    fill_with_others();
+    cr_assert_eq(compact(&box), MAKO_OK, "%s", box.err.text);
+    expect_all(seqs, 20);
+    unmount();
+}
+
 /* ---- limited
  * ---------------------------------------------------------------------------
  */
