@@ -548,6 +548,25 @@ Test(file_compact, the_streams_of_a_segment_without_header_are_damaged)
     lose_and_look(false);
 }
 
+Test(file_compact, nothing_is_lost_with_a_segment_that_held_nothing)
+{
+    char path[600];
+
+    put_many(3, 1, 100);
+    for (size_t i = 0; i < 3; i++)
+        cr_assert_eq(drop(&box, name_of(i)), MAKO_OK);
+    must_compact();
+    must_compact();
+    cr_assert_eq(put(&box, "other", 1, 100, 0), MAKO_OK);
+    box_close(&box);
+    cr_assert(find_file(".idx", path));
+    segment_path(&box, 0, path, sizeof path);
+    cr_assert_eq(unlink(path), 0);
+    box_must_open(&box);
+    cr_assert_str_empty(box_log());
+    cr_assert(holds(&box, "other", 1));
+}
+
 /* What tells of a lost segment cannot be read for once: no older snapshot shows. */
 static void lose_and_fail(enum inject_call call, int error)
 {
