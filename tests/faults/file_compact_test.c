@@ -588,10 +588,10 @@ static void lose_and_fail(enum inject_call call, int error)
     inject_reset();
 }
 
-Test(file_compact, a_lost_segment_and_a_call_that_fails)
+/* Three segments, of which the middle one is lost for good; its index file is not. */
+static void lose_the_middle(void)
 {
     char path[600];
-    uint64_t seq;
 
     put_many(3, 1, 100);
     box_reopen(&box);
@@ -601,6 +601,13 @@ Test(file_compact, a_lost_segment_and_a_call_that_fails)
     box_close(&box);
     segment_path(&box, 1, path, sizeof path);
     cr_assert_eq(unlink(path), 0);
+}
+
+Test(file_compact, a_lost_segment_and_a_call_that_fails)
+{
+    uint64_t seq;
+
+    lose_the_middle();
     lose_and_fail(INJECT_OPENAT, EMFILE);
     lose_and_fail(INJECT_PREAD, EIO);
     lose_and_fail(INJECT_FSTAT, ENOMEM);
@@ -1000,22 +1007,6 @@ Test(file_compact, what_is_replaced_while_the_directory_is_read_is_not_overlooke
     }
 }
 
-/* Three segments, of which the middle one is lost for good; its index file is not. */
-static void lose_the_middle(void)
-{
-    char path[600];
-
-    put_many(3, 1, 100);
-    box_reopen(&box);
-    put_many(1, 2, 100);
-    box_reopen(&box);
-    cr_assert_eq(put(&box, "other", 1, 100, 0), MAKO_OK);
-    box_close(&box);
-    segment_path(&box, 1, path, sizeof path);
-    cr_assert_eq(unlink(path), 0);
-    box.read_only = true;
-}
-
 /* Where one file is lost, one that is gone for a moment must not be taken for another. */
 Test(file_compact, what_vanishes_beside_a_lost_segment_is_not_lost)
 {
@@ -1023,6 +1014,7 @@ Test(file_compact, what_vanishes_beside_a_lost_segment_is_not_lost)
     uint64_t seq;
 
     lose_the_middle();
+    box.read_only = true;
     for (long nth = 1; nth <= opened; nth++) {
         inject_reset();
         inject_fail(INJECT_OPENAT, nth, 1, ENOENT);
@@ -1032,7 +1024,7 @@ Test(file_compact, what_vanishes_beside_a_lost_segment_is_not_lost)
         cr_assert_not_null(strstr(box_log(), "0000000000000002.seg: missing; its"), "%s",
                            box_log());
         cr_assert_eq(get(&box, "stream-0", &seq), MAKO_DAMAGED, "call %ld", nth);
-        cr_assert(holds(&box, "stream-1", 1), "call %ld", nth);
+        cr_assert(holds(&box, "stream-2", 1), "call %ld", nth);
         cr_assert(holds(&box, "other", 1), "call %ld", nth);
         box_close(&box);
     }
