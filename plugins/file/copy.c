@@ -199,15 +199,14 @@ static int take_record(struct copy *copy, const struct segment *part,
 /* What of one segment still counts. */
 static int take_part(struct copy *copy, struct segment *part)
 {
-    struct reader reader = {.id = part->header.id,
-                            .limit = atomic_load(&part->length),
-                            .window = copy->window};
+    struct reader reader = reader_of(&part->header, atomic_load(&part->length));
     uint64_t offset = FORMAT_HEADER, from;
     char stream[FORMAT_STREAM];
     struct format_frame frame;
     bool found = true;
     int error;
 
+    reader.window = copy->window;
     segment_hold(part);
     error = segment_fd(part, &reader.fd);
     while (error == 0) {
@@ -244,8 +243,8 @@ static bool is_part(const struct run *run, const struct segment *segment)
     return false;
 }
 
-/* Whether the record at place has been seen by take_part(). */
-static int seen(const struct place *place, bool *is)
+/* Whether the stream's record at place has been seen by take_part(). */
+static int seen(struct mako_str stream, const struct place *place, bool *is)
 {
     unsigned char head[FORMAT_FRAME + FORMAT_STREAM];
     struct format_frame frame;
@@ -263,7 +262,8 @@ static int seen(const struct place *place, bool *is)
     *is =
         error == 0 &&
         format_frame_read(head, got, place->segment->header.id, place->offset, &frame) &&
-        frame.number == place->number;
+        frame.number == place->number && frame.stream_len == stream.len &&
+        memcmp(head + FORMAT_FRAME, stream.ptr, stream.len) == 0;
     return error;
 }
 
@@ -277,7 +277,7 @@ static int mark_missing(void *arg, struct mako_str stream, const struct place *p
 
     if (!is_part(missing->copy->run, place->segment))
         return 0;
-    missing->error = seen(place, &is);
+    missing->error = seen(stream, place, &is);
     if (missing->error == 0 && !is)
         missing->error = put_marker(missing->copy, &frame, stream.ptr);
     return missing->error;
@@ -430,16 +430,15 @@ static int copy_publish(struct copy *copy, bool *clear)
 /* Let the index follow what was copied. */
 static int repoint(struct copy *copy, struct segment *target)
 {
-    struct reader reader = {.fd = copy->fd,
-                            .id = copy->header.id,
-                            .limit = copy->end,
-                            .window = copy->window};
+    struct reader reader = reader_of(&copy->header, copy->end);
     uint64_t offset = FORMAT_HEADER;
     char stream[FORMAT_STREAM];
     struct format_frame frame;
     bool found = true;
     int error = 0;
 
+    reader.fd = copy->fd;
+    reader.window = copy->window;
     while (error == 0 && found) {
         struct mako_str id = {.ptr = stream};
         struct place place;
@@ -480,11 +479,23 @@ static bool unlink_parts(struct segments *segments, const struct run *run)
     return io_flush_dir(segments->dir) == 0 && done;
 }
 
+/* Whether the index points to none of the parts any more.  What an index file made up may
+ * stand where no record is found. */
+static bool deserted(const struct run *run)
+{
+    for (size_t i = 0; i < run->count; i++)
+        if (atomic_load(&run->parts[i]->live) != 0)
+            return false;
+    return true;
+}
+
 /* The copy takes its parts' place. */
 static int copy_replace(struct copy *copy, struct segment *target, bool *clear)
 {
     int error = repoint(copy, target);
 
+    if (error == 0 && !deserted(copy->run))
+        error = EIO;
     atomic_store(&target->sealed, true);
     atomic_store(&target->indexed, true);
     if (error != 0) {

@@ -121,6 +121,13 @@ static void get_header(const unsigned char *copy, struct format_header *header)
                                        .recent = get_recent(copy + 152)};
 }
 
+uint64_t format_last_number(const struct format_header *header)
+{
+    return header->kind == FORMAT_KIND_COPY
+               ? header->end.last
+               : header->first | ((UINT64_C(1) << FORMAT_OPENING_SHIFT) - 1);
+}
+
 static enum format_verdict copy_read(const unsigned char *copy,
                                      struct format_header *header, uint32_t *version)
 {

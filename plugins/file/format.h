@@ -95,6 +95,9 @@ void format_header_write(unsigned char block[FORMAT_HEADER],
 /* GOOD fills header.  UNKNOWN: of another version, which goes to *version. */
 enum format_verdict format_header_read(const unsigned char block[FORMAT_HEADER],
                                        struct format_header *header, uint32_t *version);
+/* The highest log number that a record of the segment can have: numbers beyond its
+ * opening's would use up those of later ones. */
+uint64_t format_last_number(const struct format_header *header);
 
 /* n rounded up to FORMAT_ALIGN. */
 uint64_t format_pad(uint64_t n);

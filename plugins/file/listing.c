@@ -194,7 +194,7 @@ int listing_build(struct segments *segments, struct index *index, struct segment
                               .id = segment->header.id,
                               .last = segment->header.first - 1,
                               .length = atomic_load(&segment->length)};
-    struct reader reader = {.id = end.id, .limit = end.length};
+    struct reader reader = reader_of(&segment->header, end.length);
     struct listing_writer writer;
     int error;
 
@@ -252,7 +252,7 @@ static bool entries_hold(const struct listing *listing)
             return false;
         bytes = format_head_size(frame.stream_len) + frame.blob_len; /* no padding */
         if (offset < end || offset % FORMAT_ALIGN != 0 || offset > length ||
-            bytes > length - offset)
+            bytes > length - offset || frame.number > listing->head.end.last)
             return false;
         end = offset + bytes;
         at += format_entry_size(frame.stream_len);

@@ -80,6 +80,12 @@ static int hash_long(struct reader *reader, uint64_t from, uint64_t to, uint64_t
     return error;
 }
 
+struct reader reader_of(const struct format_header *header, uint64_t limit)
+{
+    return (struct reader){
+        .fd = -1, .id = header->id, .limit = limit, .last = format_last_number(header)};
+}
+
 int reader_hash(struct reader *reader, uint64_t from, uint64_t to, uint64_t *hash,
                 bool *whole)
 {
@@ -106,7 +112,8 @@ int reader_next(struct reader *reader, uint64_t *offset, struct format_frame *fr
         error = reader_view(reader, at, FORMAT_FRAME + FORMAT_STREAM, &got, &head);
         if (error != 0)
             return error;
-        if (format_frame_read(head, got, reader->id, at, frame)) {
+        if (format_frame_read(head, got, reader->id, at, frame) &&
+            frame->number <= reader->last) {
             memcpy(stream, head + FORMAT_FRAME, frame->stream_len);
             *offset = at;
             *found = true;

@@ -12,11 +12,15 @@ struct reader {
     int fd;
     uint64_t id;    /* the segment's */
     uint64_t limit; /* records end here at the latest */
+    uint64_t last;  /* the highest log number that its records may have */
     unsigned char
         *window; /* READER_WINDOW bytes; have of them stand in the file at from */
     uint64_t from;
     size_t have;
 };
+
+/* Of a segment, up to limit; fd and window are still to be set. */
+struct reader reader_of(const struct format_header *header, uint64_t limit);
 
 /* Up to want bytes at offset, at most READER_WINDOW; *got tells how many there are before
  * the end of the file, or the limit.  They stand until the next call. */

@@ -170,6 +170,8 @@ static int add_lost(struct scan *scan, uint64_t offset, uint64_t number,
 {
     int status = MAKO_OK;
 
+    if (number > scan->reader.last)
+        return MAKO_OK; /* none of this segment's */
     for (size_t i = 0; i < 2 && status == MAKO_OK && number > scan->last; i++, number--) {
         struct place place = {.segment = scan->segment,
                               .number = number,
@@ -496,6 +498,7 @@ static bool fits(const struct found *file, const struct format_listing *head)
 {
     return head->number == file->header.number && head->low == file->header.low &&
            head->generation == file->header.generation &&
+           head->end.last <= format_last_number(&file->header) &&
            (file->bound.number == 0 || file->bound.length == head->end.length);
 }
 
@@ -624,7 +627,7 @@ static int scan_file(struct recovery *recovery, size_t which, struct mako_error 
                         .file = file,
                         .size = file->size,
                         .segment = recovery->segments[which],
-                        .reader = {.fd = -1, .id = file->header.id, .limit = file->limit},
+                        .reader = reader_of(&file->header, file->limit),
                         .acknowledged = file->bound.acknowledged,
                         .last = file->header.first - 1,
                         .end = {.offset = FORMAT_HEADER, .last = file->header.first - 1},
