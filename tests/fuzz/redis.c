@@ -148,7 +148,7 @@ static bool take_bulk(struct conn *conn, unsigned char how)
         reply_free(other);
         return true;
     }
-    MUST(len <= BLOB_MAX + HEAD_SIZE);
+    MUST(len <= BLOB_MAX + HEAD_SIZE + 65536); /* what a connection lets pass */
     piece = how & 2 ? len / 2 : len;
     room = malloc(piece > 0 ? piece : 1);
     MUST(room);
