@@ -211,16 +211,18 @@ bool format_frame_read(const unsigned char *in, size_t len, uint64_t id, uint64_
     if (stream_len == 0 || stream_len > FORMAT_STREAM || head > len ||
         get(in + 8, 8) != frame_checksum(in, (size_t)head, id, offset))
         return false;
-    if (get(in + 48, 8) > FORMAT_BLOB_MAX)
-        return false;
     frame->type = in[4];
+    frame->blob_len = get(in + 48, 8);
+    if (frame->blob_len > FORMAT_BLOB_MAX ||
+        (frame->blob_len != 0 &&
+         (frame->type == FORMAT_REMOVAL || frame->type == FORMAT_DAMAGED)))
+        return false;
     frame->stream_len = (uint16_t)stream_len;
     frame->number = get(in + 16, 8);
     frame->meta = (struct mako_meta){.seq = get(in + 24, 8),
                                      .created_ms = (int64_t)get(in + 32, 8),
                                      .schema = (uint32_t)get(in + 40, 4)};
     frame->acknowledged = get(in + 44, 4) * FORMAT_ALIGN;
-    frame->blob_len = get(in + 48, 8);
     frame->blob_xxh = get(in + 56, 8);
     frame->before = get_recent(in + 64);
     return true;
