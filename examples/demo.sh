@@ -159,9 +159,10 @@ agree
 
 scene "4. The log cut back, as by a restored backup, and grown again differently"
 snapshot_at=$(field spared)
+others=$((snapshot_at - 90000 + 5000)) # the new log goes beyond the snapshot
 account - bank.db cut alice 90000
-account - bank.db fill alice 20000
-note "cut to event 90000, then 20000 others appended; the snapshot was of event $snapshot_at"
+account - bank.db fill alice "$others"
+note "cut to event 90000, then $others others appended; the snapshot was of event $snapshot_at"
 account mako.json bank.db show alice
 expect snapshot DIVERGED
 expect spared 0
