@@ -246,7 +246,7 @@ static int read_store(struct store *store, bool flush, struct recovery_looks *lo
     return MAKO_OK;
 }
 
-/* For those who only read: files come and go while they look.  before: what the looks at
+/* For those who only read: files come and go while they look.  looks: what those at
  * another time have found. */
 static int read_again(struct store *store, struct recovery_looks looks,
                       struct mako_error *err)
