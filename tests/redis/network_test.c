@@ -11,8 +11,10 @@
 #include <criterion/criterion.h>
 
 /* Generous beside the time limits of the options below. */
-#define LIMIT_MS  30000
+#define LIMIT_MS 30000
+#ifndef SANITIZED
 #define MEMORY_KB 65536
+#endif
 
 static struct proxy *proxy;
 
