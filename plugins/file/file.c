@@ -269,6 +269,23 @@ static int read_again(struct store *store, struct recovery_looks looks,
     return status;
 }
 
+/* That the stream has lost a record is known by an older one, which compaction may drop:
+ * write it down.  Where that fails it stays as it is. */
+static int note_lost(void *arg, struct mako_str stream, const struct place *place)
+{
+    const struct store *store = arg;
+    struct mako_error err;
+    struct log_op op = {.type = FORMAT_DAMAGED,
+                        .stream = stream,
+                        .hash = format_hash(stream.ptr, stream.len),
+                        .meta = place->meta,
+                        .err = &err};
+
+    if (place->unnamed)
+        log_apply(store->log, &op, 1);
+    return 0;
+}
+
 static int start_log(struct store *store, const union mako_value *values, bool flush,
                      struct mako_error *err)
 {
@@ -292,6 +309,9 @@ static int start_log(struct store *store, const union mako_value *values, bool f
     store->log = store->compactor != NULL ? log_new(&log) : NULL;
     if (store->log == NULL)
         return no_memory(store, err);
+    if (log.start.unnamed)
+        (void)index_scan(log.index, (struct mako_str){.ptr = "", .len = 0}, note_lost,
+                         store);
     compact.log = store->log;
     error = compactor_start(store->compactor, &compact);
     return error == 0 ? MAKO_OK

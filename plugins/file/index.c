@@ -21,7 +21,7 @@ struct index_entry {
     uint32_t place; /* offset in units of FORMAT_ALIGN */
     uint32_t holds; /* reservations */
     uint16_t stream_len;
-    bool damaged, removed;
+    bool damaged : 1, unnamed : 1, removed;
     char stream[];
 };
 
@@ -261,6 +261,7 @@ static void repoint(struct shard *shard, struct index_entry *entry,
     entry->blob_len = place->blob_len;
     entry->place = (uint32_t)(place->offset / FORMAT_ALIGN);
     entry->damaged = place->damaged;
+    entry->unnamed = place->unnamed;
     entry->removed = place->removed;
     shard->removals = shard->removals || place->removed;
     if (weighs(entry))
@@ -294,6 +295,7 @@ static struct place place_in(const struct index_entry *entry)
                           .blob_len = entry->blob_len,
                           .stream_len = entry->stream_len,
                           .damaged = entry->damaged,
+                          .unnamed = entry->unnamed,
                           .removed = entry->removed};
 }
 
@@ -525,14 +527,16 @@ static struct index_entry *find_hash(const struct shard *shard, uint64_t hash)
     return NULL;
 }
 
-void index_recover_lost(struct index *index, uint64_t hash, const struct place *place)
+bool index_recover_lost(struct index *index, uint64_t hash, const struct place *place)
 {
     struct shard *shard = lock_shard(index, hash);
     struct index_entry *entry = find_hash(shard, hash);
+    bool is_lost = entry != NULL && entry->number < place->number;
 
-    if (entry != NULL && entry->number < place->number)
+    if (is_lost)
         repoint(shard, entry, place);
     unlock_shard(shard);
+    return is_lost;
 }
 
 void index_settle(struct index *index)

@@ -16,6 +16,7 @@ struct place {
     uint32_t blob_len;
     uint16_t stream_len;
     bool damaged; /* its payload's checksum failed */
+    bool unnamed; /* damaged, and nothing that stands there tells the stream */
     bool removed; /* a removal; in the index only while recovery runs */
 };
 
@@ -73,8 +74,9 @@ struct index_found {
 bool index_recover_many(struct index *index, const struct index_found *found,
                         size_t count);
 /* For recovery: a record of number, of the stream whose id hashes to hash, stood at place
- * and cannot be read.  The stream is damaged unless a later record was found. */
-void index_recover_lost(struct index *index, uint64_t hash, const struct place *place);
+ * and cannot be read.  The stream is damaged unless a later record was found; true: it
+ * is. */
+bool index_recover_lost(struct index *index, uint64_t hash, const struct place *place);
 /* The end of recovery: forget removals. */
 void index_settle(struct index *index);
 

@@ -690,7 +690,7 @@ static bool prepare(struct log *log, struct log_op *op, bool alone)
     op->status = MAKO_OK;
     if (op->type == 0)
         return true;
-    if (op->type == FORMAT_SAVE) {
+    if (op->type != FORMAT_REMOVAL) {
         op->reserved = index_reserve(log->setup.index, op->stream, op->hash);
         if (op->reserved == NULL)
             op->status =

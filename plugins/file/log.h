@@ -10,7 +10,7 @@
 
 #include "index.h"
 
-/* One save or removal; lives with its caller until log_apply() returns. */
+/* A save, a removal or a marker; lives with its caller until log_apply() returns. */
 struct log_op {
     /* For the caller to set; the rest zero. */
     uint8_t type;  /* enum format_type; 0: nothing but to seal the active segment */
@@ -39,6 +39,7 @@ struct log_start {
     uint64_t segment; /* number of the next segment */
     uint64_t opening; /* number of this opening */
     struct format_tail before;
+    bool unnamed; /* the index has places that are unnamed */
 };
 
 struct log_setup {

@@ -176,7 +176,8 @@ static int add_lost(struct scan *scan, uint64_t offset, uint64_t number,
         struct place place = {.segment = scan->segment,
                               .number = number,
                               .offset = offset,
-                              .damaged = true};
+                              .damaged = true,
+                              .unnamed = true};
 
         if (recent->streams[i] != 0)
             status = add_doubt(scan, &place, NULL, NULL, recent->streams[i]);
@@ -700,12 +701,14 @@ static void scan_files(struct recovery *recovery)
 }
 
 /* Every segment has been read: what the lost records replaced must not show. */
-static void apply_lost(struct recovery *recovery)
+static void apply_lost(struct recovery *recovery, bool *unnamed)
 {
     while (recovery->lost != NULL) {
         struct doubt *doubt = recovery->lost;
 
-        index_recover_lost(recovery->setup->index, doubt->lost, &doubt->place);
+        *unnamed =
+            index_recover_lost(recovery->setup->index, doubt->lost, &doubt->place) ||
+            *unnamed;
         recovery->lost = doubt->next;
         free(doubt);
     }
@@ -771,14 +774,14 @@ static int flush_entries(const struct survey *survey)
     return error == 0 ? MAKO_OK : survey_failed(survey->setup, ".", error, survey->err);
 }
 
-static int read_all(struct recovery *recovery)
+static int read_all(struct recovery *recovery, bool *unnamed)
 {
     int status = add_segments(recovery);
 
     if (status != MAKO_OK)
         return status;
     scan_files(recovery);
-    apply_lost(recovery);
+    apply_lost(recovery, unnamed);
     index_settle(recovery->setup->index);
     date_deaths(recovery);
     return recovery->status;
@@ -798,7 +801,7 @@ int recover(const struct recovery_setup *setup, struct log_start *start,
     if (status == MAKO_OK)
         status = flush_entries(&recovery.survey);
     if (status == MAKO_OK && !survey_in_vain(&recovery.survey))
-        status = read_all(&recovery);
+        status = read_all(&recovery, &found.unnamed);
     if (status == MAKO_OK) {
         if (setup->read_only)
             survey_looked(&recovery.survey, recovery.vanished);

@@ -365,6 +365,40 @@ Test(file_compact, a_lost_frame_stays_lost)
     }
 }
 
+static bool is_compacted(void)
+{
+    return counter(&box, "compactions") != 0;
+}
+
+/* A lost frame whose stream only an older record names: it stays lost when that goes. */
+Test(file_compact, a_lost_frame_stays_lost_without_the_older_one)
+{
+    struct bytes whole;
+    char path[600];
+    uint64_t seq;
+
+    cr_assert_eq(put(&box, "a", 1, 100, 0), MAKO_OK);
+    box_reopen(&box);
+    cr_assert_eq(put(&box, "a", 2, 100, 0), MAKO_OK);
+    cr_assert_eq(put(&box, "b", 1, 100, 0), MAKO_OK);
+    box_close(&box);
+    segment_path(&box, 1, path, sizeof path);
+    whole = read_whole(path);
+    memset(whole.data + 4096, 0xff, 80);
+    write_whole(path, whole.data, whole.len);
+    free(whole.data);
+    box.keep_indexes = false;
+    box.dead_space = 40;
+    box_must_open(&box);
+    cr_assert_eq(get(&box, "a", &seq), MAKO_DAMAGED);
+    wait_until(is_compacted);
+    for (int round = 0; round < 3; round++) {
+        cr_assert_eq(get(&box, "a", &seq), MAKO_DAMAGED);
+        cr_assert(holds(&box, "b", 1));
+        box_reopen(&box);
+    }
+}
+
 /* ---- index files
  * -------------------------------------------------------------------------- */
 
