@@ -190,7 +190,8 @@ static int take_record(struct copy *copy, const struct segment *part,
             return 0;
         return put_head(copy, frame, stream);
     }
-    if (!stored || place.segment != part || place.offset != offset)
+    if (!stored || place.segment != part || place.offset != offset ||
+        place.number != frame->number)
         return 0;
     return frame->type == FORMAT_SAVE ? put_save(copy, reader, frame, stream, offset)
                                       : put_marker(copy, frame, stream);
@@ -549,13 +550,16 @@ int copy_run(struct segments *segments, struct index *index, const struct run *r
 }
 
 /* No copy stands for them yet, so each must be gone for good before the next: a removal
- * must not go and leave what it removed. */
+ * must not go and leave what it removed.  And its index file before it, which would tell
+ * of it as lost. */
 bool copy_unlink_first(struct segments *segments, const struct run *run)
 {
     bool done = true;
 
     for (size_t i = 0; i < run->count && done; i++) {
-        done = unlink_part(segments, run->parts[i]) && io_flush_dir(segments->dir) == 0;
+        listing_remove(segments, run->parts[i]->header.id);
+        done = io_flush_dir(segments->dir) == 0 && unlink_part(segments, run->parts[i]) &&
+               io_flush_dir(segments->dir) == 0;
         segment_spare_fd(run->parts[i]);
     }
     return done;

@@ -275,28 +275,65 @@ static void report_lost(const struct survey *survey, const struct format_header 
             how);
 }
 
-/* The index file of a segment that is lost: that which ends with its number.  One that
- * cannot be read now may be it: without it older snapshots would show. */
+/* One that cannot be read now may be that of a segment that is lost: without it older
+ * snapshots would show. */
+static int read_listing(struct survey *survey, uint64_t id, struct listing *listing,
+                        bool *found)
+{
+    int error = listing_read(survey->setup->segments, id, listing);
+    char name[SEGMENT_NAME];
+
+    *found = error == 0;
+    if (error == 0 || error == ENOENT)
+        return MAKO_OK;
+    segment_index_name(id, name);
+    return survey_failed(survey->setup, name, error, survey->err);
+}
+
+/* The index file of a segment that is lost: that which ends with its number. */
 static int find_listing(struct survey *survey, uint64_t number, struct listing *listing,
                         bool *found)
 {
-    char name[SEGMENT_NAME];
+    int status = MAKO_OK;
 
     *found = false;
-    for (size_t i = 0; i < survey->listing_count && !*found; i++) {
-        int error = listing_read(survey->setup->segments, survey->listings[i], listing);
-
-        if (error == ENOENT)
-            continue;
-        if (error != 0) {
-            segment_index_name(survey->listings[i], name);
-            return survey_failed(survey->setup, name, error, survey->err);
-        }
-        *found = listing->head.number == number;
-        if (!*found)
+    for (size_t i = 0; i < survey->listing_count && status == MAKO_OK && !*found; i++) {
+        status = read_listing(survey, survey->listings[i], listing, found);
+        if (*found && listing->head.number != number) {
             listing_free(listing);
+            *found = false;
+        }
     }
-    return MAKO_OK;
+    return status;
+}
+
+static bool has_file(const struct survey *survey, uint64_t id)
+{
+    for (size_t i = 0; i < survey->count; i++)
+        if (survey->files[i].good && survey->files[i].header.id == id)
+            return true;
+    return false;
+}
+
+/* The highest number that index files without segments tell; 0: none does. */
+static int find_highest(struct survey *survey, uint64_t *number)
+{
+    int status = MAKO_OK;
+
+    *number = 0;
+    for (size_t i = 0; i < survey->listing_count && status == MAKO_OK; i++) {
+        struct listing listing;
+        bool found = false;
+
+        if (!has_file(survey, survey->listings[i]))
+            status = read_listing(survey, survey->listings[i], &listing, &found);
+        if (!found)
+            continue;
+        if (listing.head.number > *number)
+            *number = listing.head.number;
+        listing_free(&listing);
+    }
+    return status;
 }
 
 /* Whether a gap that is found now is one for good. */
@@ -439,13 +476,28 @@ static int pass_headless(struct survey *survey, struct chain *chain,
     return MAKO_OK;
 }
 
+/* Nothing names the last segment but its index file, which goes before it does. */
+static int begin_chain(struct survey *survey, struct chain *chain)
+{
+    uint64_t number,
+        last = survey->count != 0 ? survey->files[survey->count - 1].name.number : 0;
+    int status = find_highest(survey, &number);
+
+    *chain = (struct chain){.before = {.number = UINT64_MAX}, .floor = UINT64_MAX};
+    if (status == MAKO_OK && number > last) {
+        chain->before.number = number;
+        chain->wanting = true;
+    }
+    return status;
+}
+
 /* From the last segment down: each names the one before it.  What stands between the two
  * is a beginning in which nothing was acknowledged; what a copy stands for does not count
  * beside it. */
 static int link_files(struct survey *survey)
 {
-    struct chain chain = {.before = {.number = UINT64_MAX}, .floor = UINT64_MAX};
-    int status = MAKO_OK;
+    struct chain chain;
+    int status = begin_chain(survey, &chain);
 
     for (size_t i = survey->count; i-- > 0 && status == MAKO_OK;) {
         uint64_t number = survey->files[i].name.number;

@@ -500,11 +500,22 @@ Test(file_compact, a_foreign_index_file_is_not_believed)
     cr_assert(holds(&box, "stream-0", 2));
 }
 
+/* Unlink path if it is the index file of segment *number. */
+static bool unlink_index_of(const char *path, void *number)
+{
+    struct bytes whole = read_whole(path);
+    bool is = whole.len > 24 && memcmp(whole.data + 16, number, 8) == 0;
+
+    free(whole.data);
+    return is && unlink(path) == 0;
+}
+
 /* It was written when all its records had been replaced by those of a later segment.  A
  * copy of the directory that was begun before that, or somebody who only reads, may know
  * the one and not the other. */
 Test(file_compact, an_index_file_does_not_depend_on_other_segments)
 {
+    uint64_t second = 2;
     char path[600];
 
     put_many(10, 1, 100);
@@ -518,6 +529,7 @@ Test(file_compact, an_index_file_does_not_depend_on_other_segments)
     cr_assert_eq(index_count(), 2);
     segment_path(&box, 1, path, sizeof path);
     cr_assert_eq(unlink(path), 0);
+    cr_assert(any_file(".idx", unlink_index_of, &second));
     box.keep_indexes = true;
     for (int round = 0; round < 2; round++) {
         box.read_only = round == 0;
@@ -530,7 +542,7 @@ Test(file_compact, an_index_file_does_not_depend_on_other_segments)
 
 /* A segment that is gone, or has no header any more: its index file names its streams, so
  * that nothing older shows. */
-static void lose_and_look(bool unlinked)
+static void lose_and_look(bool unlinked, bool newest)
 {
     unsigned char zeros[4096] = {0};
     uint64_t seq;
@@ -540,7 +552,8 @@ static void lose_and_look(bool unlinked)
     box_reopen(&box);
     put_many(2, 2, 100);
     box_reopen(&box);
-    cr_assert_eq(put(&box, "other", 1, 100, 0), MAKO_OK);
+    if (!newest)
+        cr_assert_eq(put(&box, "other", 1, 100, 0), MAKO_OK);
     box_close(&box);
     segment_path(&box, 1, path, sizeof path);
     if (unlinked)
@@ -559,7 +572,7 @@ static void lose_and_look(bool unlinked)
         cr_assert_eq(get(&box, "stream-0", &seq), MAKO_DAMAGED);
         cr_assert_eq(get(&box, "stream-1", &seq), MAKO_DAMAGED);
         cr_assert(holds(&box, "stream-2", 1));
-        cr_assert(holds(&box, "other", 1));
+        cr_assert(holds(&box, "other", newest ? 0 : 1));
         if (round == 1) /* it is as good as what is there */
             must_compact();
         box_close(&box);
@@ -574,12 +587,22 @@ static void lose_and_look(bool unlinked)
 
 Test(file_compact, the_streams_of_a_missing_segment_are_damaged)
 {
-    lose_and_look(true);
+    lose_and_look(true, false);
+}
+
+Test(file_compact, also_of_the_newest)
+{
+    lose_and_look(true, true);
 }
 
 Test(file_compact, the_streams_of_a_segment_without_header_are_damaged)
 {
-    lose_and_look(false);
+    lose_and_look(false, false);
+}
+
+Test(file_compact, also_of_the_newest_without_header)
+{
+    lose_and_look(false, true);
 }
 
 Test(file_compact, nothing_is_lost_with_a_segment_that_held_nothing)
