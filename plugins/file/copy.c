@@ -31,6 +31,7 @@ struct copy {
     uint64_t end;  /* where the next record goes; fill bytes before it are in buffer */
     uint64_t sent; /* up to here the medium has been asked to take it */
     int64_t began_ns;
+    uint64_t tombs;        /* bytes of the removals that were found in one part */
     unsigned char *window; /* of the readers */
 };
 
@@ -172,24 +173,35 @@ static int put_save(struct copy *copy, struct reader *reader, struct format_fram
     return error;
 }
 
+/* A removal, unless nothing is left that it removes. */
+static int put_removal(struct copy *copy, struct format_frame *frame, const char *stream)
+{
+    struct mako_str id = {.ptr = stream, .len = frame->stream_len};
+    uint64_t seq, number = 0;
+
+    (void)index_peek(copy->index, id, format_hash(stream, id.len), &seq, &number);
+    if (number > frame->number || frame->number <= copy->run->below_clean)
+        return 0;
+    return put_head(copy, frame, stream);
+}
+
 static int take_record(struct copy *copy, const struct segment *part,
                        struct reader *reader, struct format_frame *frame,
                        const char *stream, uint64_t offset)
 {
     struct mako_str id = {.ptr = stream, .len = frame->stream_len};
     struct place place;
-    bool stored = index_find(copy->index, id, format_hash(stream, id.len), &place);
+    bool stored;
 
-    if (stored)
-        segment_release(place.segment);
     if (frame->number > copy->header.end.last)
         copy->header.end.last = frame->number;
     if (frame->type == FORMAT_REMOVAL) {
-        if ((stored && place.number > frame->number) ||
-            frame->number <= copy->run->below_clean)
-            return 0;
-        return put_head(copy, frame, stream);
+        copy->tombs += format_record_size(id.len, 0);
+        return put_removal(copy, frame, stream);
     }
+    stored = index_find(copy->index, id, format_hash(stream, id.len), &place);
+    if (stored)
+        segment_release(place.segment);
     if (!stored || place.segment != part || place.offset != offset ||
         place.number != frame->number)
         return 0;
@@ -233,6 +245,7 @@ static int take_part(struct copy *copy, struct segment *part)
 
 struct missing {
     struct copy *copy;
+    struct segment *part;
     int error;
 };
 
@@ -282,6 +295,42 @@ static int mark_missing(void *arg, struct mako_str stream, const struct place *p
     if (missing->error == 0 && !is)
         missing->error = put_marker(missing->copy, &frame, stream.ptr);
     return missing->error;
+}
+
+/* Likewise of a removal: what it removed must not come back. */
+static int put_unseen(void *arg, const struct format_frame *frame, uint64_t offset,
+                      const char *stream)
+{
+    struct missing *missing = arg;
+    struct mako_str id = {.ptr = stream, .len = frame->stream_len};
+    struct place place = place_of(missing->part, frame, offset);
+    struct format_frame removal = *frame;
+    bool is = false;
+
+    if (frame->type != FORMAT_REMOVAL)
+        return 0;
+    removal.blob_xxh = format_hash("", 0);
+    missing->error = seen(id, &place, &is);
+    if (missing->error == 0 && !is)
+        missing->error = put_removal(missing->copy, &removal, stream);
+    return missing->error;
+}
+
+/* Removals that the part's index file told of and that the part does not show. */
+static int take_unseen(struct copy *copy, struct segment *part)
+{
+    struct missing missing = {.copy = copy, .part = part};
+    struct listing listing;
+    int error;
+
+    if (copy->tombs >= atomic_load(&part->tombs))
+        return 0;
+    error = listing_read(copy->segments, part->header.id, &listing);
+    if (error != 0)
+        return error == ENOENT ? 0 : error; /* without it nothing tells of them */
+    (void)listing_each(&listing, put_unseen, &missing);
+    listing_free(&listing);
+    return missing.error;
 }
 
 static int take_missing(struct copy *copy)
@@ -383,9 +432,17 @@ static int copy_fill(struct copy *copy)
     struct iovec iov = {.iov_base = block, .iov_len = sizeof block};
     int error = 0;
 
-    for (size_t i = 0; i < copy->run->count && error == 0; i++)
-        if (run_needs(copy->run, copy->run->parts[i]) && !copy->run->parts[i]->lost)
-            error = take_part(copy, copy->run->parts[i]);
+    for (size_t i = 0; i < copy->run->count && error == 0; i++) {
+        struct segment *part = copy->run->parts[i];
+
+        copy->tombs = 0;
+        if (!run_needs(copy->run, part))
+            continue;
+        if (!part->lost)
+            error = take_part(copy, part);
+        if (error == 0)
+            error = take_unseen(copy, part);
+    }
     if (error == 0)
         error = take_missing(copy);
     if (error == 0 && copy->fill != 0)

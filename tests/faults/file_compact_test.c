@@ -399,6 +399,40 @@ Test(file_compact, a_lost_frame_stays_lost_without_the_older_one)
     }
 }
 
+/* A removal of which only the index file tells: it is kept while what it removed is
+ * there. */
+static void lose_a_removal(bool unlinked)
+{
+    char path[600];
+
+    cr_assert_eq(put(&box, "a", 1, 100, 0), MAKO_OK);
+    cr_assert_eq(put(&box, "b", 1, 30000, 0), MAKO_OK);
+    box_reopen(&box);
+    for (uint64_t seq = 2; seq < 20; seq++)
+        cr_assert_eq(put(&box, "c", seq, 1000, 0), MAKO_OK);
+    cr_assert_eq(drop(&box, "a"), MAKO_OK);
+    box_close(&box);
+    segment_path(&box, 1, path, sizeof path);
+    cr_assert_eq(unlinked ? unlink(path) : truncate(path, 4096 + 18 * 1104), 0);
+    box.dead_space = 20;
+    box_must_open(&box);
+    cr_assert(holds(&box, "a", 0));
+    wait_until(is_compacted);
+    box_reopen(&box);
+    cr_assert(holds(&box, "a", 0));
+    cr_assert(holds(&box, "b", 1));
+}
+
+Test(file_compact, a_lost_removal_stays)
+{
+    lose_a_removal(false);
+}
+
+Test(file_compact, also_with_its_segment)
+{
+    lose_a_removal(true);
+}
+
 /* ---- index files
  * -------------------------------------------------------------------------- */
 
