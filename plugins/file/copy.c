@@ -309,6 +309,7 @@ static int put_unseen(void *arg, const struct format_frame *frame, uint64_t offs
 
     if (frame->type != FORMAT_REMOVAL)
         return 0;
+    removal.blob_len = 0; /* whatever a file says that was made up */
     removal.blob_xxh = format_hash("", 0);
     missing->error = seen(id, &place, &is);
     if (missing->error == 0 && !is)
