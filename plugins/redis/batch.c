@@ -134,8 +134,11 @@ static void place(struct window *window)
 
     for (size_t i = 0; i < window->count; i++) {
         struct item *item = &window->items[i];
+        const struct item *before = i > 0 ? item - 1 : NULL;
 
-        if (!route_pick(window->store->route, item->key.slot, window->deadline,
+        if (before != NULL && before->node != NULL && before->key.slot == item->key.slot)
+            item->node = node_ref(before->node);
+        else if (!route_pick(window->store->route, item->key.slot, window->deadline,
                         &item->node, &ignored))
             item->node = NULL;
     }
@@ -247,8 +250,10 @@ static void say_values(const struct group *group, const struct span *span)
     if (one_command(settings))
         conn_command(conn, "MSET", 2 * span->count);
     for (size_t i = span->begin; i < span->end; i++)
-        if (in_group(group, &group->window->items[i]))
+        if (in_group(group, &group->window->items[i])) {
             say_value(settings, conn, &group->window->items[i]);
+            (void)conn_flush_some(conn);
+        }
 }
 
 /* Some saves as one transaction: the values do not pass through Lua.  The scripts go
@@ -370,9 +375,11 @@ static void say_saves(const struct group *group)
     struct window *window = group->window;
 
     for (size_t i = 0; i < window->count; i++)
-        if (in_group(group, &window->items[i]))
+        if (in_group(group, &window->items[i])) {
             saving_say(&window->store->settings, group->session,
                        &window->items[i].of.saving);
+            (void)conn_flush_some(group->session->conn);
+        }
 }
 
 /* False: the connection failed. */

@@ -31,8 +31,13 @@
 #define OUT_FIRST    1024u
 #define SHORT_BODY   2048u /* copying is cheaper than another piece */
 #define TLS_PIECE    (128u * 1024)
+/* What a server of version 7 reads at once. */
+#define WORTH_SENDING (16u * 1024)
 /* A blocking receive looks at the clock this often. */
 #define TICK_MS 200
+/* What is sent takes the server some time to read: so much longer is it spun. */
+#define SPIN_NS_PER_BYTE 2
+#define SPIN_MISSES      8u
 
 /* A stretch of what goes out: of the buffer out, at an offset; or the caller's bytes. */
 struct piece {
@@ -50,6 +55,8 @@ struct conn {
 
     int64_t deadline;
     bool asking, sent;
+    int64_t spin;              /* ns left in this exchange */
+    unsigned misses, no_spins; /* in a row; exchanges without, before the next with */
     size_t owed; /* answers that have not been taken */
     struct trouble trouble;
 
@@ -434,12 +441,38 @@ bool conn_usable(struct conn *conn)
     return recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
 }
 
+/* ---- spinning -------------------------------------------------------------------------
+ *
+ * An answer of a server near by is there before this thread has gone to sleep and been
+ * woken again.  So an exchange looks for its answer for a while without sleeping.  Where
+ * that was for nothing, the next exchanges do not: 2, then 4, up to 256 of them, until
+ * one succeeds (Karlin, Li, Manasse, Owicki: Empirical Studies of Competitive Spinning
+ * for a Shared-Memory Multiprocessor, 1991, of which this is the simplest form). */
+
+static atomic_uint spinning; /* threads of this process */
+
+static void spin_begin(struct conn *conn)
+{
+    if (conn->spin > 0)
+        conn->misses = 0;
+    conn->spin = conn->no_spins == 0 ? conn->settings->spin : 0;
+    conn->no_spins -= conn->no_spins > 0;
+}
+
+static void spin_missed(struct conn *conn)
+{
+    conn->misses += conn->misses < SPIN_MISSES;
+    conn->no_spins = 1u << conn->misses;
+    conn->spin = 0;
+}
+
 /* ---- saying ---------------------------------------------------------------------------
  */
 
 void conn_begin(struct conn *conn, int64_t deadline, bool asking)
 {
     conn->deadline = deadline;
+    spin_begin(conn);
     conn->asking = asking;
     conn->sent = false;
     conn->out_len = 0;
@@ -603,19 +636,38 @@ static ssize_t receive_once(struct conn *conn, struct iovec *parts, size_t count
     return -1;
 }
 
+/* Receive without sleeping, while there is time left for that; 0: nothing came. */
+static ssize_t receive_spinning(struct conn *conn, struct iovec *parts, size_t count)
+{
+    int64_t begin = now_ns(), left = conn->spin;
+    ssize_t got = 0;
+
+    if (atomic_fetch_add_explicit(&spinning, 1, memory_order_relaxed) <
+        conn->settings->spinners) {
+        do {
+            got = receive_once(conn, parts, count, MSG_DONTWAIT);
+            conn->spin = left - (now_ns() - begin);
+        } while (got == 0 && conn->spin > 0);
+        if (got == 0)
+            spin_missed(conn);
+    }
+    atomic_fetch_sub_explicit(&spinning, 1, memory_order_relaxed);
+    return got;
+}
+
 /* One receive of at least a byte before the deadline. */
 static ssize_t receive_plain(struct conn *conn, struct iovec *parts, size_t count)
 {
-    for (;;) {
+    ssize_t got = conn->spin > 0 ? receive_spinning(conn, parts, count) : 0;
+
+    while (got == 0) {
         bool near = conn->deadline - now_ms() < TICK_MS;
-        ssize_t got;
 
         if (near && wait_for(conn, POLLIN) == 0)
             return -1;
         got = receive_once(conn, parts, count, near ? MSG_DONTWAIT : 0);
-        if (got != 0)
-            return got;
     }
+    return got;
 }
 
 static ssize_t receive_tls(struct conn *conn, void *to, size_t len)
@@ -771,11 +823,18 @@ bool conn_flush(struct conn *conn)
         if (sent < 0)
             return false;
         tally_add(&conn->settings->tally->bytes_out, (uint64_t)sent);
+        if (conn->spin > 0)
+            conn->spin += sent * SPIN_NS_PER_BYTE;
         first = advance(conn, first, (size_t)sent);
     }
     conn->out_len = 0;
     conn->piece_count = 0;
     return true;
+}
+
+bool conn_flush_some(struct conn *conn)
+{
+    return conn->out_len < WORTH_SENDING || conn_flush(conn);
 }
 
 bool conn_send(struct conn *conn)

@@ -44,8 +44,10 @@ void conn_arg_pair(struct conn *conn, const void *head, size_t head_len, const v
 /* Bytes are on their way, or are in this program's socket: the outcome is open. */
 bool conn_sent(const struct conn *conn);
 /* All that was said so far; conn_flush() where more is to follow, so that the server has
- * something to do meanwhile. */
+ * something to do meanwhile, and conn_flush_some() the same where it is enough for that.
+ */
 bool conn_flush(struct conn *conn);
+bool conn_flush_some(struct conn *conn);
 bool conn_send(struct conn *conn);
 /* Forget what was said, secrets in it. */
 void conn_wipe(struct conn *conn);

@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
@@ -13,12 +14,22 @@
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static uint64_t seed;
+static bool forks; /* unnoticed */
 static atomic_uint_fast64_t counter;
+
+/* Not the parent's numbers once more. */
+static void seed_anew(void)
+{
+    pid_t pid = getpid();
+
+    seed = XXH3_64bits_withSeed(&pid, sizeof pid, seed);
+}
 
 static void make_seed(void)
 {
     struct timespec now;
 
+    forks = pthread_atfork(NULL, NULL, seed_anew) != 0;
     if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) == (ssize_t)sizeof seed)
         return;
     (void)clock_gettime(CLOCK_REALTIME, &now);
@@ -27,9 +38,10 @@ static void make_seed(void)
 
 uint64_t unique_number(void)
 {
-    uint64_t number[2] = {0, (uint64_t)getpid()};
+    uint64_t number[2];
 
     (void)pthread_once(&once, make_seed);
+    number[1] = forks ? (uint64_t)getpid() : 0;
     number[0] = atomic_fetch_add_explicit(&counter, 1, memory_order_relaxed);
     return XXH3_64bits_withSeed(number, sizeof number, seed);
 }

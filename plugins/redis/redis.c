@@ -5,6 +5,7 @@
  * the servers, pool.c the connections to each, conn.c the bytes, durable.c what makes a
  * save safe. */
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,7 +45,8 @@ enum {
     OPTION_POOL_MAX,
     OPTION_POOL_IDLE,
     OPTION_INLINE_MAX,
-    OPTION_TMP_TTL
+    OPTION_TMP_TTL,
+    OPTION_SPIN_US
 };
 
 #define HOUR_MS 3600000
@@ -197,6 +199,12 @@ static const struct mako_option options[] = {
      .type = MAKO_OPT_DURATION,
      .min = 1000,
      .max = HOUR_MS},
+    {.name = "spin_us",
+     .help = "microseconds that a thread looks for an answer before it sleeps; 0: none",
+     .fallback = "100",
+     .type = MAKO_OPT_INT,
+     .min = 0,
+     .max = 1000000},
     {.name = NULL},
 };
 
@@ -306,6 +314,15 @@ static int check_options(const struct settings *settings, const union mako_value
     return MAKO_OK;
 }
 
+/* A thread that spins must leave the server a processor, where that is here, too. */
+static unsigned spinners(void)
+{
+    cpu_set_t set;
+
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) / 2
+                                                       : 0;
+}
+
 static void read_numbers(struct settings *settings, const union mako_value *values)
 {
     settings->db = values[OPTION_DB].num;
@@ -327,6 +344,8 @@ static void read_numbers(struct settings *settings, const union mako_value *valu
     settings->pool_idle = values[OPTION_POOL_IDLE].num;
     settings->inline_max = values[OPTION_INLINE_MAX].num;
     settings->tmp_ttl = values[OPTION_TMP_TTL].num;
+    settings->spin = values[OPTION_SPIN_US].num * 1000;
+    settings->spinners = spinners();
 }
 
 static void read_names(struct settings *settings, const union mako_value *values)

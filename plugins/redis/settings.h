@@ -58,14 +58,21 @@ struct settings {
     int64_t retry_base, retry_max;
     int64_t pool_max, pool_idle;
     int64_t inline_max, tmp_ttl, ttl, recheck;
+    int64_t spin;      /* ns */
+    unsigned spinners; /* at most at a time, in this process */
 };
 
-static inline int64_t now_ms(void)
+static inline int64_t now_ns(void)
 {
     struct timespec now;
 
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static inline int64_t now_ms(void)
+{
+    return now_ns() / 1000000;
 }
 
 static inline void tally_add(atomic_uint_fast64_t *counter, uint64_t amount)
