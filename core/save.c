@@ -12,6 +12,8 @@
 
 /* Envelopes up to this size are built on the stack. */
 #define SMALL_BLOB 4096u
+/* Those of a batch share pieces of memory of at least this size. */
+#define PIECE_ROOM 65536u
 
 /* ---- saving ------------------------------------------------------------------- */
 
@@ -131,9 +133,47 @@ static int call_save(mako_store *store, struct mako_record *record,
     return mako_call_end(&call, status, MAKO_BIT(MAKO_STALE));
 }
 
-/* Check one save and build its record; what was allocated comes back in *heap. */
+/* Memory for envelopes, one behind the other. */
+struct piece {
+    struct piece *older;
+    size_t used, room;
+    _Alignas(16) unsigned char bytes[];
+};
+
+/* A new piece has at least least bytes. */
+static void *piece_take(struct piece **newest, size_t size, size_t least)
+{
+    struct piece *piece = *newest;
+    void *taken;
+
+    if (!piece || piece->room - piece->used < size) {
+        size_t room = size > least ? size : least;
+
+        piece = malloc(sizeof *piece + room);
+        if (!piece)
+            return NULL;
+        *piece = (struct piece){.older = *newest, .room = room};
+        *newest = piece;
+    }
+    taken = piece->bytes + piece->used;
+    size = (size + 15) & ~(size_t)15;
+    piece->used += size < piece->room - piece->used ? size : piece->room - piece->used;
+    return taken;
+}
+
+static void pieces_free(struct piece *piece)
+{
+    while (piece) {
+        struct piece *older = piece->older;
+
+        free(piece);
+        piece = older;
+    }
+}
+
+/* Check one save and build its record, in small where it fits, else in a piece. */
 static int prepare(const mako_store *store, const char *stream,
-                   const struct mako_save *given, void *small, void **heap,
+                   const struct mako_save *given, void *small, struct piece **pieces,
                    struct mako_record *record, struct mako_error *err)
 {
     struct mako_save save;
@@ -142,7 +182,6 @@ static int prepare(const mako_store *store, const char *stream,
     size_t size;
     int status = mako_check_stream(store, stream, &id, err);
 
-    *heap = NULL;
     if (status == MAKO_OK)
         status = mako_take_struct(store, &save, sizeof save, MAKO_SAVE_FIRST, given,
                                   "mako_save", err);
@@ -151,13 +190,11 @@ static int prepare(const mako_store *store, const char *stream,
     if (status != MAKO_OK)
         return status;
     size = mako_envelope_size(id.len, save.state_len);
-    if (!small || size > SMALL_BLOB) {
-        blob = malloc(size);
-        if (!blob)
-            return mako_refuse(store, err, MAKO_E_NOMEM,
-                               "stream '%.100s': no memory for %zu bytes", stream, size);
-        *heap = blob;
-    }
+    if (!small || size > SMALL_BLOB)
+        blob = piece_take(pieces, size, small ? 0 : PIECE_ROOM);
+    if (!blob)
+        return mako_refuse(store, err, MAKO_E_NOMEM,
+                           "stream '%.100s': no memory for %zu bytes", stream, size);
     make_record(store, id, &save, blob, record);
     return MAKO_OK;
 }
@@ -167,15 +204,14 @@ int mako_store_save(mako_store *store, const char *stream, const struct mako_sav
 {
     _Alignas(16) unsigned char small[SMALL_BLOB];
     struct mako_record record = {.flags = 0};
-    void *heap;
+    struct piece *piece = NULL;
     int status = mako_check_writable(store, err);
 
     if (status == MAKO_OK)
-        status = prepare(store, stream, save, small, &heap, &record, err);
-    if (status != MAKO_OK)
-        return status;
-    status = call_save(store, &record, err);
-    free(heap);
+        status = prepare(store, stream, save, small, &piece, &record, err);
+    if (status == MAKO_OK)
+        status = call_save(store, &record, err);
+    pieces_free(piece);
     return status;
 }
 
@@ -188,7 +224,7 @@ int mako_store_save(mako_store *store, const char *stream, const struct mako_sav
 /* The items of a batch that passed the checks, for one call into the plugin. */
 struct batch {
     struct mako_record *records;
-    void **heaps;
+    struct piece *pieces;
     size_t *items; /* record i is item items[i] */
     int *statuses; /* the plugin's, by record */
     size_t count;
@@ -196,10 +232,8 @@ struct batch {
 
 static void batch_free(struct batch *b)
 {
-    for (size_t i = 0; b->heaps && i < b->count; i++)
-        free(b->heaps[i]);
+    pieces_free(b->pieces);
     free(b->records);
-    free(b->heaps);
     free(b->items);
     free(b->statuses);
 }
@@ -207,10 +241,9 @@ static void batch_free(struct batch *b)
 static bool batch_room(struct batch *b, size_t count)
 {
     b->records = calloc(count + 1, sizeof *b->records);
-    b->heaps = calloc(count + 1, sizeof *b->heaps);
     b->items = calloc(count + 1, sizeof *b->items);
     b->statuses = calloc(count + 1, sizeof *b->statuses);
-    return b->records && b->heaps && b->items && b->statuses;
+    return b->records && b->items && b->statuses;
 }
 
 static int call_save_many(mako_store *store, struct batch *b, int *statuses,
@@ -261,7 +294,7 @@ static int save_batch(mako_store *store, const char *const *streams,
         return mako_refuse(store, err, MAKO_E_NOMEM, "no memory for %zu saves", count);
     }
     for (size_t i = 0; i < count; i++) {
-        statuses[i] = prepare(store, streams[i], saves[i], NULL, &b.heaps[b.count],
+        statuses[i] = prepare(store, streams[i], saves[i], NULL, &b.pieces,
                               &b.records[b.count], &why);
         mako_note_first(err, &why, statuses[i]);
         if (statuses[i] == MAKO_OK)

@@ -29,6 +29,7 @@
 #define PARSED_LIMIT (16 * 1024 * 1024)
 #define DEPTH_LIMIT  7 /* hiredis 0.14's own */
 #define OUT_FIRST    1024u
+#define COUNT_ROOM   24u /* a type, 20 digits, a line end */
 #define SHORT_BODY   2048u /* copying is cheaper than another piece */
 #define TLS_PIECE    (128u * 1024)
 /* What a server of version 7 reads at once. */
@@ -520,51 +521,68 @@ static bool add_piece(struct conn *conn, struct piece piece)
     return true;
 }
 
-static void put(struct conn *conn, const void *bytes, size_t len)
+/* Room for len bytes behind what was said; NULL: the connection has failed. */
+static unsigned char *out_begin(struct conn *conn, size_t len)
 {
     bool grows =
         conn->piece_count > 0 && conn->pieces[conn->piece_count - 1].bytes == NULL;
 
-    if (failed(conn) || len == 0 || !out_grow(conn, len))
-        return;
-    memcpy(conn->out + conn->out_len, bytes, len);
-    if (grows)
-        conn->pieces[conn->piece_count - 1].len += len;
-    else if (!add_piece(conn, (struct piece){.at = conn->out_len, .len = len}))
-        return;
+    if (failed(conn) || !out_grow(conn, len) ||
+        (!grows && !add_piece(conn, (struct piece){.at = conn->out_len})))
+        return NULL;
+    return conn->out + conn->out_len;
+}
+
+/* Said: what was written there, up to end. */
+static void out_end(struct conn *conn, const unsigned char *end)
+{
+    size_t len = (size_t)(end - (conn->out + conn->out_len));
+
+    conn->pieces[conn->piece_count - 1].len += len;
     conn->out_len += len;
 }
 
-/* "*3\r\n", "$12\r\n". */
-static void put_count(struct conn *conn, char type, size_t count)
+static unsigned char *put(unsigned char *at, const void *bytes, size_t len)
 {
-    char text[32], *at = text + sizeof text;
+    if (len > 0)
+        memcpy(at, bytes, len);
+    return at + len;
+}
 
-    *--at = '\n';
-    *--at = '\r';
+/* "*3\r\n", "$12\r\n", in at most COUNT_ROOM bytes. */
+static unsigned char *put_count(unsigned char *at, char type, size_t count)
+{
+    char text[COUNT_ROOM], *first = text + sizeof text;
+
+    *--first = '\n';
+    *--first = '\r';
     do
-        *--at = (char)('0' + count % 10);
+        *--first = (char)('0' + count % 10);
     while ((count /= 10) > 0);
-    *--at = type;
-    put(conn, at, (size_t)(text + sizeof text - at));
+    *--first = type;
+    return put(at, first, (size_t)(text + sizeof text - first));
 }
 
 void conn_command(struct conn *conn, const char *name, size_t args)
 {
     static const char asking[] = "*1\r\n$6\r\nASKING\r\n";
 
-    if (conn->asking)
-        put(conn, asking, sizeof asking - 1);
-    put_count(conn, '*', args + 1);
+    unsigned char *at = out_begin(conn, sizeof asking + COUNT_ROOM);
+
+    if (at != NULL && conn->asking)
+        at = put(at, asking, sizeof asking - 1);
+    if (at != NULL)
+        out_end(conn, put_count(at, '*', args + 1));
     conn_arg_text(conn, name);
     conn->owed++;
 }
 
 void conn_arg(struct conn *conn, const void *bytes, size_t len)
 {
-    put_count(conn, '$', len);
-    put(conn, bytes, len);
-    put(conn, "\r\n", 2);
+    unsigned char *at = out_begin(conn, COUNT_ROOM + len + 2);
+
+    if (at != NULL)
+        out_end(conn, put(put(put_count(at, '$', len), bytes, len), "\r\n", 2));
 }
 
 void conn_arg_text(struct conn *conn, const char *text)
@@ -583,13 +601,21 @@ void conn_arg_number(struct conn *conn, int64_t number)
 void conn_arg_pair(struct conn *conn, const void *head, size_t head_len, const void *body,
                    size_t body_len)
 {
-    put_count(conn, '$', head_len + body_len);
-    put(conn, head, head_len);
-    if (body_len <= SHORT_BODY)
-        put(conn, body, body_len);
-    else if (!failed(conn))
-        (void)add_piece(conn, (struct piece){.bytes = body, .len = body_len});
-    put(conn, "\r\n", 2);
+    bool copied = body_len <= SHORT_BODY;
+    unsigned char *at =
+        out_begin(conn, COUNT_ROOM + head_len + (copied ? body_len : 0) + 2);
+
+    if (at == NULL)
+        return;
+    at = put(put_count(at, '$', head_len + body_len), head, head_len);
+    if (copied) {
+        out_end(conn, put(put(at, body, body_len), "\r\n", 2));
+        return;
+    }
+    out_end(conn, at);
+    if (add_piece(conn, (struct piece){.bytes = body, .len = body_len}) &&
+        (at = out_begin(conn, 2)) != NULL)
+        out_end(conn, put(at, "\r\n", 2));
 }
 
 void conn_wipe(struct conn *conn)

@@ -3,30 +3,28 @@
 -- suffix.
 -- The numbers of the saves that are too late, and as negative numbers of those whose key
 -- cannot be read; back.lua undoes them all.
-local late, names = {}, {}
-local keys, count, suffix = KEYS, #KEYS - 1, ARGV[2]
+local late, notes, n = {}, '', #KEYS - 1
 local call, unpack = redis.pcall, struct.unpack
 -- A number of Lua holds 53 bits: each sequence is two halves.
-local halves = {unpack('>' .. string.rep('I4', 2 * count), ARGV[1])}
-for i = 1, count do
-  local found = 0
-  local old = call('GETRANGE', keys[i], '0', '15')
+local new = {unpack('>' .. ('I4'):rep(2 * n), ARGV[1])}
+for i = 1, n do
+  local key, c, found = KEYS[i], new[2 * i - 1]
+  local old = call('GETRANGE', key, '0', '15')
   if #old == 16 then
     local a, b = unpack('>I4I4', old, 9)
-    local c = halves[2 * i - 1]
-    if a >= c and (a > c or b > halves[2 * i]) and string.sub(old, 1, 4) == 'MKRV' then
+    if a >= c and (a > c or b > new[2 * i]) and old:sub(1, 4) == 'MKRV' then
       found = i
     end
-  elseif old.err and string.sub(old.err, 1, 9) ~= 'WRONGTYPE' then
+  elseif old.err and old.err:sub(1, 9) ~= 'WRONGTYPE' then
     found = -i
   end
-  if found ~= 0 then
+  if found then
     late[#late + 1] = found
-    names[#names + 1] = keys[i]
-    redis.call('RENAME', keys[i], keys[i] .. suffix)
+    notes = notes .. key .. '\n'
+    redis.call('RENAME', key, key .. ARGV[2])
   end
 end
-if #names > 0 then
-  redis.call('SET', keys[#keys], table.concat(names, '\n'))
+if notes ~= '' then
+  redis.call('SET', KEYS[n + 1], notes)
 end
 return late
