@@ -526,10 +526,12 @@ static int call_load_many(mako_store *store, struct batch *b, mako_snapshot **sn
         return status;
     }
     for (size_t i = 0; i < b->count; i++) {
-        struct mako_error why = text;
+        struct mako_error why;
         size_t item = b->items[i];
 
-        if (b->statuses[i] > 0)
+        if (b->statuses[i] < 0)
+            why = text;
+        else
             why.text[0] = '\0';
         call.stream = b->streams[i].ptr;
         statuses[item] = conclude_item(&call, &b->loads[i], b->statuses[i], &why);

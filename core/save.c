@@ -263,8 +263,9 @@ static int call_save_many(mako_store *store, struct batch *b, int *statuses,
     status = store->plugin->ops.save_many(store->data, b->records, b->count, b->statuses,
                                           call.err);
     for (size_t i = 0; status == MAKO_OK && i < b->count; i++) {
-        why = *call.err; /* of the first item that failed */
-        if (b->statuses[i] > 0)
+        if (b->statuses[i] < 0)
+            why = *call.err; /* of the first item that failed */
+        else
             why.text[0] = '\0';
         call.stream = b->records[i].stream.ptr;
         call.unavailable |= b->statuses[i] == MAKO_E_UNAVAILABLE;

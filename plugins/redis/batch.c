@@ -149,10 +149,11 @@ static void for_groups(struct window *window, group_fn *run)
 {
     place(window);
     for (size_t i = 0; i < window->count; i++) {
-        struct group group = {.window = window, .node = window->items[i].node};
+        struct group group;
 
-        if (group.node == NULL)
+        if (window->items[i].node == NULL)
             continue;
+        group = (struct group){.window = window, .node = window->items[i].node};
         if (node_borrow(group.node, window->deadline, &group.session, &group.trouble)) {
             run(&group);
             node_return(group.session);
@@ -510,13 +511,14 @@ static void save_rest(struct window *window)
 {
     for (size_t i = 0; i < window->count; i++) {
         struct item *item = &window->items[i];
-        struct mako_error why = {""};
+        struct mako_error why;
 
-        if (!item->done)
-            finish(
-                window, item,
-                save_until(window->store, item->of.saving.record, window->deadline, &why),
-                &why);
+        if (item->done)
+            continue;
+        why.text[0] = '\0';
+        finish(window, item,
+               save_until(window->store, item->of.saving.record, window->deadline, &why),
+               &why);
     }
 }
 
@@ -558,7 +560,7 @@ static bool save_alone(struct window *window, const struct mako_record *record,
                        size_t index)
 {
     struct item item = {.index = index};
-    struct mako_error why = {""};
+    struct mako_error why;
     int status = save_check(record, &why);
 
     if (status == MAKO_OK && (record->flags & MAKO_SAVE_IF_NEWER))
@@ -573,10 +575,12 @@ static bool save_alone(struct window *window, const struct mako_record *record,
 static size_t save_window(struct window *window, const struct mako_record *records,
                           size_t at, size_t count)
 {
+    struct mako_error ignored;
+
     if (save_alone(window, &records[at], at))
         return at + 1;
     window_begin(window);
-    while (at < count && save_check(&records[at], &(struct mako_error){""}) == MAKO_OK &&
+    while (at < count && save_check(&records[at], &ignored) == MAKO_OK &&
            (records[at].flags & MAKO_SAVE_IF_NEWER) && add_save(window, &records[at], at))
         at++;
     for_groups(window, save_group);
@@ -627,10 +631,11 @@ static bool probe_group(struct group *group)
         return conn_trouble(conn, &group->trouble);
     for (size_t i = 0; i < window->count; i++) {
         struct item *item = &window->items[i];
-        struct mako_error why = {""};
+        struct mako_error why;
 
         if (!in_group(group, item))
             continue;
+        why.text[0] = '\0';
         item->of.loading.err = &why;
         if (!loading_hear_probe(conn, &item->of.loading, &group->trouble)) {
             if (group->trouble.kind < TROUBLE_MOVED)
@@ -670,10 +675,11 @@ static size_t get_some(struct group *group, size_t first)
     }
     for (size_t i = first; i < end; i++) {
         struct item *item = &window->items[i];
-        struct mako_error why = {""};
+        struct mako_error why;
 
         if (!wants_rest(group, item))
             continue;
+        why.text[0] = '\0';
         item->of.loading.err = &why;
         if (loading_hear_get(conn, &item->of.loading, &group->trouble)) {
             finish(window, item, item->of.loading.status, &why);
@@ -698,13 +704,15 @@ static void load_rest(struct window *window, const struct mako_str *streams)
 {
     for (size_t i = 0; i < window->count; i++) {
         struct item *item = &window->items[i];
-        struct mako_error why = {""};
+        struct mako_error why;
 
-        if (!item->done)
-            finish(window, item,
-                   load_until(window->store, streams[item->index], item->of.loading.sink,
-                              window->deadline, &why),
-                   &why);
+        if (item->done)
+            continue;
+        why.text[0] = '\0';
+        finish(window, item,
+               load_until(window->store, streams[item->index], item->of.loading.sink,
+                          window->deadline, &why),
+               &why);
     }
 }
 

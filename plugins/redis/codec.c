@@ -1,6 +1,7 @@
 /* plugins/redis/codec.c - keys, heads of values, errors of servers, endpoints. */
 #include "codec.h"
 
+#include <endian.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -135,21 +136,32 @@ bool key_decode(const struct settings *settings, const char *text, size_t len,
 
 static const unsigned char lead[8] = {'M', 'K', 'R', 'V', 1, 0, 0, HEAD_SIZE};
 
-static void put_number(unsigned char *out, uint64_t value, size_t bytes)
+static void put_8(unsigned char *out, uint64_t value)
 {
-    while (bytes-- > 0) {
-        out[bytes] = (unsigned char)(value & 0xff);
-        value >>= 8;
-    }
+    value = htobe64(value);
+    memcpy(out, &value, sizeof value);
 }
 
-static uint64_t get_number(const unsigned char *in, size_t bytes)
+static void put_4(unsigned char *out, uint32_t value)
 {
-    uint64_t value = 0;
+    value = htobe32(value);
+    memcpy(out, &value, sizeof value);
+}
 
-    for (size_t i = 0; i < bytes; i++)
-        value = value << 8 | in[i];
-    return value;
+static uint64_t get_8(const unsigned char *in)
+{
+    uint64_t value;
+
+    memcpy(&value, in, sizeof value);
+    return be64toh(value);
+}
+
+static uint32_t get_4(const unsigned char *in)
+{
+    uint32_t value;
+
+    memcpy(&value, in, sizeof value);
+    return be32toh(value);
 }
 
 /* The check counts as zero in its own sum. */
@@ -165,24 +177,24 @@ static uint32_t head_check(const unsigned char in[HEAD_SIZE])
 void head_write(const struct head *head, unsigned char out[HEAD_SIZE])
 {
     memcpy(out, lead, sizeof lead);
-    put_number(out + 8, head->meta.seq, 8);
-    put_number(out + 16, head->meta.schema, 4);
-    put_number(out + 24, (uint64_t)head->meta.created_ms, 8);
-    put_number(out + 32, head->blob_len, 8);
-    put_number(out + 40, head->nonce, 8);
-    put_number(out + 20, head_check(out), 4);
+    put_8(out + 8, head->meta.seq);
+    put_4(out + 16, head->meta.schema);
+    put_8(out + 24, (uint64_t)head->meta.created_ms);
+    put_8(out + 32, head->blob_len);
+    put_8(out + 40, head->nonce);
+    put_4(out + 20, head_check(out));
 }
 
 bool head_read(const unsigned char *in, size_t len, struct head *head)
 {
     if (len < HEAD_SIZE || memcmp(in, lead, sizeof lead) != 0 ||
-        get_number(in + 20, 4) != head_check(in))
+        get_4(in + 20) != head_check(in))
         return false;
-    *head = (struct head){.meta = {.seq = get_number(in + 8, 8),
-                                   .schema = (uint32_t)get_number(in + 16, 4),
-                                   .created_ms = (int64_t)get_number(in + 24, 8)},
-                          .blob_len = get_number(in + 32, 8),
-                          .nonce = get_number(in + 40, 8)};
+    *head = (struct head){.meta = {.seq = get_8(in + 8),
+                                   .schema = get_4(in + 16),
+                                   .created_ms = (int64_t)get_8(in + 24)},
+                          .blob_len = get_8(in + 32),
+                          .nonce = get_8(in + 40)};
     return true;
 }
 

@@ -33,7 +33,7 @@
 #define SHORT_BODY   2048u /* copying is cheaper than another piece */
 #define TLS_PIECE    (128u * 1024)
 /* What a server of version 7 reads at once. */
-#define WORTH_SENDING (16u * 1024)
+#define WORTH_SENDING (24u * 1024)
 /* A blocking receive looks at the clock this often. */
 #define TICK_MS 200
 /* What is sent takes the server some time to read: so much longer is it spun. */
