@@ -280,25 +280,24 @@ static void say_together(const struct group *group, const struct span *span)
     conn_command(conn, "EXEC", 0);
 }
 
-static bool has_number(const struct reply *late, int64_t number)
+static bool has_number(const struct reply *aside, int64_t number)
 {
-    for (size_t i = 0; i < late->len; i++)
-        if (late->items[i]->type == REPLY_INTEGER && late->items[i]->integer == number)
+    for (size_t i = 0; i < aside->len; i++)
+        if (aside->items[i]->type == REPLY_INTEGER && aside->items[i]->integer == number)
             return true;
     return false;
 }
 
-/* [late saves, OK ..., 1] of EXEC: each save is stored, late, or neither. */
+/* [keys put aside, OK ..., 1] of EXEC: each save is stored, or must be tried by itself. */
 static void judge_together(struct group *group, const struct span *span,
                            const struct reply *result)
 {
-    static const struct mako_error stale = {""};
     size_t commands = value_commands(&group->window->store->settings, span);
-    const struct reply *late = reply_item(result, 0);
+    const struct reply *aside = reply_item(result, 0);
     const struct reply *back = reply_item(result, commands + 1);
     int64_t number = 0;
 
-    if (late == NULL || late->type != REPLY_ARRAY || back == NULL ||
+    if (aside == NULL || aside->type != REPLY_ARRAY || back == NULL ||
         back->type != REPLY_INTEGER)
         return;
     for (size_t i = span->begin; i < span->end; i++) {
@@ -309,10 +308,7 @@ static void judge_together(struct group *group, const struct span *span,
             continue;
         number++;
         set = result->items[commands == 1 ? 1 : number];
-        if (has_number(late, number))
-            finish(group->window, item, MAKO_STALE, &stale);
-        else
-            item->stored = !has_number(late, -number) && reply_says(set, "OK");
+        item->stored = !has_number(aside, number) && reply_says(set, "OK");
     }
 }
 

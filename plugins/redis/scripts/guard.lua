@@ -1,25 +1,18 @@
--- First in a transaction of many saves: put aside what is later than its save.
+-- First in a transaction of many saves: put aside what is not clearly to be replaced.
 -- KEYS: the keys, then one to take notes in.  ARGV: the new sequences in one string, and a
 -- suffix.
--- The numbers of the saves that are too late, and as negative numbers of those whose key
--- cannot be read; back.lua undoes them all.
-local late, notes, n = {}, '', #KEYS - 1
+-- The numbers of those keys; back.lua undoes it for all of them.
+local aside, notes, n = {}, '', #KEYS - 1
 local call, unpack = redis.pcall, struct.unpack
--- A number of Lua holds 53 bits: each sequence is two halves.
-local new = {unpack('>' .. ('I4'):rep(2 * n), ARGV[1])}
+-- Read as floating point numbers, which they are not, integers keep their order, as long
+-- as they are positive and numbers at all: the others are not clear.
+local new = {unpack('>' .. ('d'):rep(n), ARGV[1])}
 for i = 1, n do
-  local key, c, found = KEYS[i], new[2 * i - 1]
-  local old = call('GETRANGE', key, '0', '15')
-  if #old == 16 then
-    local a, b = unpack('>I4I4', old, 9)
-    if a >= c and (a > c or b > new[2 * i]) and old:sub(1, 4) == 'MKRV' then
-      found = i
-    end
-  elseif old.err and old.err:sub(1, 9) ~= 'WRONGTYPE' then
-    found = -i
-  end
-  if found then
-    late[#late + 1] = found
+  local key = KEYS[i]
+  local old = call('GETRANGE', key, '8', '15')
+  local seq = #old == 8 and unpack('>d', old) or 0
+  if old ~= '' and not (seq > 0 and seq <= new[i]) then
+    aside[#aside + 1] = i
     notes = notes .. key .. '\n'
     redis.call('RENAME', key, key .. ARGV[2])
   end
@@ -27,4 +20,4 @@ end
 if notes ~= '' then
   redis.call('SET', KEYS[n + 1], notes)
 end
-return late
+return aside
