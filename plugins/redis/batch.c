@@ -139,7 +139,7 @@ static void place(struct window *window)
         if (before != NULL && before->node != NULL && before->key.slot == item->key.slot)
             item->node = node_ref(before->node);
         else if (!route_pick(window->store->route, item->key.slot, window->deadline,
-                        &item->node, &ignored))
+                             &item->node, &ignored))
             item->node = NULL;
     }
 }
@@ -288,7 +288,8 @@ static bool has_number(const struct reply *aside, int64_t number)
     return false;
 }
 
-/* [keys put aside, OK ..., 1] of EXEC: each save is stored, or must be tried by itself. */
+/* [keys put aside, OK ..., 1] of EXEC: each save is stored, or must be tried by itself.
+ */
 static void judge_together(struct group *group, const struct span *span,
                            const struct reply *result)
 {

@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,11 +30,11 @@
 #define PARSED_LIMIT (16 * 1024 * 1024)
 #define DEPTH_LIMIT  7 /* hiredis 0.14's own */
 #define OUT_FIRST    1024u
-#define COUNT_ROOM   24u /* a type, 20 digits, a line end */
+#define COUNT_ROOM   24u   /* a type, 20 digits, a line end */
 #define SHORT_BODY   2048u /* copying is cheaper than another piece */
 #define TLS_PIECE    (128u * 1024)
-/* What a server of version 7 reads at once. */
-#define WORTH_SENDING (24u * 1024)
+/* So much is worth a system call of its own while more is made ready. */
+#define WORTH_SENDING (32u * 1024)
 /* A blocking receive looks at the clock this often. */
 #define TICK_MS 200
 /* What is sent takes the server some time to read: so much longer is it spun. */
@@ -58,7 +59,7 @@ struct conn {
     bool asking, sent;
     int64_t spin;              /* ns left in this exchange */
     unsigned misses, no_spins; /* in a row; exchanges without, before the next with */
-    size_t owed; /* answers that have not been taken */
+    size_t owed;               /* answers that have not been taken */
     struct trouble trouble;
 
     unsigned char *out;
@@ -672,6 +673,8 @@ static ssize_t receive_spinning(struct conn *conn, struct iovec *parts, size_t c
         conn->settings->spinners) {
         do {
             got = receive_once(conn, parts, count, MSG_DONTWAIT);
+            if (got == 0)
+                (void)sched_yield(); /* the server may wait for this processor */
             conn->spin = left - (now_ns() - begin);
         } while (got == 0 && conn->spin > 0);
         if (got == 0)
