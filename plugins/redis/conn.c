@@ -463,6 +463,7 @@ static void spin_begin(struct conn *conn)
 
 static void spin_missed(struct conn *conn)
 {
+    tally_add(&conn->settings->tally->spins_missed, 1);
     conn->misses += conn->misses < SPIN_MISSES;
     conn->no_spins = 1u << conn->misses;
     conn->spin = 0;
@@ -671,6 +672,7 @@ static ssize_t receive_spinning(struct conn *conn, struct iovec *parts, size_t c
 
     if (atomic_fetch_add_explicit(&spinning, 1, memory_order_relaxed) <
         conn->settings->spinners) {
+        tally_add(&conn->settings->tally->spins, 1);
         do {
             got = receive_once(conn, parts, count, MSG_DONTWAIT);
             if (got == 0)

@@ -573,12 +573,18 @@ static int redis_stats(void *handle, struct mako_counters *counters,
     const struct {
         const char *name;
         atomic_uint_fast64_t *value;
-    } rows[] = {
-        {"connections", &tally->connections}, {"connects", &tally->connects},
-        {"reconnects", &tally->reconnects},   {"round_trips", &tally->round_trips},
-        {"retries", &tally->retries},         {"redirects", &tally->redirects},
-        {"refreshes", &tally->refreshes},     {"scripts_loaded", &tally->scripts_loaded},
-        {"bytes_in", &tally->bytes_in},       {"bytes_out", &tally->bytes_out}};
+    } rows[] = {{"connections", &tally->connections},
+                {"connects", &tally->connects},
+                {"reconnects", &tally->reconnects},
+                {"round_trips", &tally->round_trips},
+                {"retries", &tally->retries},
+                {"redirects", &tally->redirects},
+                {"refreshes", &tally->refreshes},
+                {"scripts_loaded", &tally->scripts_loaded},
+                {"bytes_in", &tally->bytes_in},
+                {"bytes_out", &tally->bytes_out},
+                {"spins", &tally->spins},
+                {"spins_missed", &tally->spins_missed}};
 
     (void)err;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)

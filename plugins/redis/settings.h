@@ -35,7 +35,7 @@ struct credentials {
 /* What the store did since opening; "connections" goes up and down. */
 struct tally {
     atomic_uint_fast64_t connections, connects, reconnects, round_trips, redirects,
-        retries, refreshes, scripts_loaded, bytes_in, bytes_out;
+        retries, refreshes, scripts_loaded, bytes_in, bytes_out, spins, spins_missed;
 };
 
 struct settings {

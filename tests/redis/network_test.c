@@ -4,6 +4,7 @@
 #include "client.h"
 #include "proxy.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -401,6 +402,63 @@ Test(redis_network, the_answer_for_another_stream)
     must_save(store, "b", 2, 100);
     proxy_rule(proxy, &swap);
     cr_assert_eq(load(store, "a", &seq, &err), MAKO_DAMAGED, "%s", err.text);
+    finish(store);
+}
+
+/* ---- answers that take their time -----------------------------------------------------
+ */
+
+/* Saves whose answers come a byte at a time; the store is left open. */
+static mako_store *save_slowly(const char *options, unsigned count)
+{
+    const struct proxy_rule drip = {.fault = PROXY_DRIP};
+    mako_store *store;
+
+    times = "\"op_timeout\": \"60s\", \"io_timeout\": \"30s\"";
+    begin();
+    store = must_open_here(options);
+    proxy_rule(proxy, &drip);
+    for (unsigned i = 0; i < count; i++)
+        must_save(store, "a", i + 1, 100);
+    return store;
+}
+
+static bool one_processor(void)
+{
+    cpu_set_t set;
+
+    return sched_getaffinity(0, sizeof set, &set) != 0 || CPU_COUNT(&set) < 2;
+}
+
+Test(redis_network, an_answer_is_looked_for)
+{
+    mako_store *store;
+
+    if (one_processor())
+        cr_skip_test("nobody spins on one processor");
+    store = save_slowly(", \"spin_us\": 1000000", 3);
+    cr_assert_geq(counter(store, "spins"), 3);
+    finish(store);
+}
+
+Test(redis_network, an_answer_is_not_looked_for)
+{
+    mako_store *store = save_slowly(", \"spin_us\": 0", 3);
+
+    cr_assert_eq(counter(store, "spins"), 0);
+    finish(store);
+}
+
+/* Each is too late to be worth a look: soon few are looked for. */
+Test(redis_network, late_answers_are_no_longer_looked_for)
+{
+    mako_store *store;
+
+    if (one_processor())
+        cr_skip_test("nobody spins on one processor");
+    store = save_slowly(", \"spin_us\": 1000", 24);
+    cr_assert_geq(counter(store, "spins_missed"), 1);
+    cr_assert_lt(counter(store, "spins"), 12);
     finish(store);
 }
 

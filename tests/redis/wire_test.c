@@ -234,10 +234,16 @@ static const uint64_t rising[] = {1,
                                   1ull << 53,
                                   (1ull << 53) + 1,
                                   (1ull << 53) + 2,
+                                  0x7fefffffffffffff, /* as a double: the largest, */
+                                  0x7ff0000000000000, /* infinity, */
+                                  0x7ff0000000000001, /* no number */
                                   0x7fffffffffffffff,
-                                  0x8000000000000000,
+                                  0x8000000000000000, /* minus zero */
+                                  0x8000000000000001, /* the largest below */
                                   0x80000000ffffffff,
                                   0x8000000100000000,
+                                  0xfff0000000000000, /* minus infinity */
+                                  0xfff0000000000001,
                                   UINT64_MAX - 1,
                                   UINT64_MAX};
 #define RISING (sizeof rising / sizeof rising[0])
@@ -270,8 +276,9 @@ Test(redis_wire, sequences_are_compared_exactly)
     mako_store_unref(store);
 }
 
-/* Every other one is late: it is told so, and what is there stays, its life with it. */
-static void late_ones_in_a_batch(mako_store *store, size_t len)
+/* Every other one is late: it is told so, and what is there stays, its life with it.
+ * Pairs of sequences that are step apart in the list. */
+static void late_ones_in_a_batch(mako_store *store, size_t len, size_t step)
 {
     static struct batch first, second;
     struct mako_error err = {""};
@@ -279,10 +286,10 @@ static void late_ones_in_a_batch(mako_store *store, size_t len)
     batch_make(&first, 1, len);
     batch_make(&second, 1, len);
     for (size_t i = 0; i < BATCH; i++) {
-        size_t pair = i % (RISING - 1);
+        size_t pair = i / 2 % (RISING - step);
 
-        first.seqs[i] = rising[pair + i % 2];
-        second.seqs[i] = rising[pair + 1 - i % 2];
+        first.seqs[i] = rising[pair + (i % 2 ? step : 0)];
+        second.seqs[i] = rising[pair + (i % 2 ? 0 : step)];
         cr_assert_geq(mako_store_remove(store, first.streams[i], &err), 0, "%s",
                       err.text);
     }
@@ -305,11 +312,12 @@ Test(redis_wire, sequences_in_a_batch_are_compared_exactly)
 
     begin();
     store = must_open("crash", "");
-    late_ones_in_a_batch(store, 100);
-    late_ones_in_a_batch(store, 20000);
+    for (size_t step = 1; step < RISING; step++)
+        late_ones_in_a_batch(store, 100, step);
+    late_ones_in_a_batch(store, 20000, 1);
     mako_store_unref(store);
     store = must_open("crash", ", \"ttl\": \"1h\"");
-    late_ones_in_a_batch(store, 100);
+    late_ones_in_a_batch(store, 100, 1);
     must_answer(
         "EVAL \"for _, k in ipairs(redis.call('KEYS', '*')) do "
         "if redis.call('PTTL', k) < 3000000 then return k end end return 'all'\" 0",
