@@ -130,15 +130,16 @@ static void stop_server(struct server *server)
     }
 }
 
+/* options: more of them, each with a comma before it. */
 static int open_store(const struct server *server, const char *durability,
-                      mako_store **store, struct mako_error *err)
+                      const char *options, mako_store **store, struct mako_error *err)
 {
     char json[256];
     int len =
         snprintf(json, sizeof json,
                  "{\"stores\":{\"bench\":{\"plugin\":\"redis\",\"durability\":\"%s\","
-                 "\"options\":{\"endpoints\":\"127.0.0.1:%u\"}}}}",
-                 durability, (unsigned)server->port);
+                 "\"options\":{\"endpoints\":\"127.0.0.1:%u\"%s}}}}",
+                 durability, (unsigned)server->port, options);
 
     return mako_store_open_json(json, (size_t)len, "bench", store, err);
 }
@@ -519,37 +520,67 @@ static const struct race {
     struct bench_spec spec;
     enum work work;
     size_t len, streams, calls;
+    bool sleeps; /* while it waits, as hiredis does */
 } races[] = {
-    {{"redis.load_1k_vs_hiredis", "ratio", BENCH_AT_LEAST, 0.9}, LOAD, KIB, 1000, 2000},
-    {{"redis.save_1k_vs_hiredis", "ratio", BENCH_AT_LEAST, 0.75}, SAVE, KIB, 1000, 2000},
+    {{"redis.load_1k_vs_hiredis", "ratio", BENCH_AT_LEAST, 0.9},
+     LOAD,
+     KIB,
+     1000,
+     2000,
+     false},
+    {{"redis.save_1k_vs_hiredis", "ratio", BENCH_AT_LEAST, 0.75},
+     SAVE,
+     KIB,
+     1000,
+     2000,
+     false},
     {{"redis.load_64k_vs_hiredis", "ratio", BENCH_AT_LEAST, 0.6},
      LOAD,
      64 * KIB,
      200,
-     500},
+     500,
+     false},
     {{"redis.save_64k_vs_hiredis", "ratio", BENCH_AT_LEAST, 0.8},
      SAVE,
      64 * KIB,
      200,
-     500},
-    {{"redis.save_1m_vs_hiredis", "ratio", BENCH_AT_LEAST, 2}, SAVE, MIB, 16, 30},
+     500,
+     false},
+    {{"redis.save_1m_vs_hiredis", "ratio", BENCH_AT_LEAST, 2}, SAVE, MIB, 16, 30, false},
     {{"redis.load_many_64_vs_pipeline", "ratio", BENCH_AT_LEAST, 0.8},
      LOAD_MANY,
      KIB,
      1000,
-     100},
+     100,
+     false},
     {{"redis.save_many_64_vs_pipeline", "ratio", BENCH_AT_LEAST, 0.8},
      SAVE_MANY,
      KIB,
      1000,
-     100},
+     100,
+     false},
+    {{"redis.load_1k_asleep_vs_hiredis", "ratio", BENCH_NO_TARGET, 0},
+     LOAD,
+     KIB,
+     1000,
+     2000,
+     true},
+    {{"redis.save_1k_asleep_vs_hiredis", "ratio", BENCH_NO_TARGET, 0},
+     SAVE,
+     KIB,
+     1000,
+     2000,
+     true},
 };
 
-static int measure_plain(struct bench *bench, struct contest base, struct mako_error *err)
+static int measure_plain(struct bench *bench, const struct server *server,
+                         struct contest base, struct mako_error *err)
 {
-    int status = MAKO_OK;
+    mako_store *spins = base.store, *sleeps = NULL;
+    int status = open_store(server, "crash", ",\"spin_us\":0", &sleeps, err);
 
     for (size_t i = 0; i < sizeof races / sizeof races[0] && status == MAKO_OK; i++) {
+        base.store = races[i].sleeps ? sleeps : spins;
         base.spec = races[i].spec;
         base.work = races[i].work;
         base.len = races[i].len;
@@ -557,6 +588,8 @@ static int measure_plain(struct bench *bench, struct contest base, struct mako_e
         base.calls = races[i].calls;
         status = hold(bench, base, &base.seq, err);
     }
+    mako_store_unref(sleeps);
+    base.store = spins;
     base.len = MIB;
     return status == MAKO_OK ? measure_refusal(bench, base, err) : status;
 }
@@ -587,10 +620,10 @@ static int on_server(struct bench *bench, const char *name, bool always,
 
     contest.peer = server.peer;
     if (status == MAKO_OK)
-        status = open_store(&server, always ? "power" : "crash", &contest.store, err);
+        status = open_store(&server, always ? "power" : "crash", "", &contest.store, err);
     if (status == MAKO_OK)
         status = always ? measure_always(bench, contest, err)
-                        : measure_plain(bench, contest, err);
+                        : measure_plain(bench, &server, contest, err);
     mako_store_unref(contest.store);
     stop_server(&server);
     return status;

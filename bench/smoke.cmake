@@ -77,6 +77,7 @@ if(REDIS)
     redis.load_1k_vs_hiredis redis.save_1k_vs_hiredis
     redis.load_64k_vs_hiredis redis.save_64k_vs_hiredis redis.save_1m_vs_hiredis
     redis.load_many_64_vs_pipeline redis.save_many_64_vs_pipeline
+    redis.load_1k_asleep_vs_hiredis redis.save_1k_asleep_vs_hiredis
     redis.save_many_64_always_vs_pipeline
     redis.save_always_t8_vs_t1 redis.refused_1m_bytes)
 endif()
