@@ -270,7 +270,7 @@ static void say_together(const struct group *group, const struct span *span)
     (void)snprintf(notes, sizeof notes, "%s{}%s", settings->key_prefix, suffix);
     conn_command(conn, "MULTI", 0);
     say_guard(group, span, notes, suffix);
-    (void)conn_flush(conn);
+    (void)conn_flush(conn); /* wakes the server */
     say_values(group, span);
     conn_command(conn, "EVAL", 4);
     conn_arg_text(conn, script_back);

@@ -14,7 +14,7 @@
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static uint64_t seed;
-static bool forks; /* unnoticed */
+static bool by_pid; /* nobody tells of a fork: each number asks */
 static atomic_uint_fast64_t counter;
 
 /* Not the parent's numbers once more. */
@@ -29,7 +29,7 @@ static void make_seed(void)
 {
     struct timespec now;
 
-    forks = pthread_atfork(NULL, NULL, seed_anew) != 0;
+    by_pid = pthread_atfork(NULL, NULL, seed_anew) != 0;
     if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) == (ssize_t)sizeof seed)
         return;
     (void)clock_gettime(CLOCK_REALTIME, &now);
@@ -41,7 +41,7 @@ uint64_t unique_number(void)
     uint64_t number[2];
 
     (void)pthread_once(&once, make_seed);
-    number[1] = forks ? (uint64_t)getpid() : 0;
+    number[1] = by_pid ? (uint64_t)getpid() : 0;
     number[0] = atomic_fetch_add_explicit(&counter, 1, memory_order_relaxed);
     return XXH3_64bits_withSeed(number, sizeof number, seed);
 }

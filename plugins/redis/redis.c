@@ -319,8 +319,9 @@ static unsigned spinners(void)
 {
     cpu_set_t set;
 
-    return sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set) / 2
-                                                       : 0;
+    CPU_ZERO(&set);
+    (void)sched_getaffinity(0, sizeof set, &set);
+    return (unsigned)CPU_COUNT(&set) / 2;
 }
 
 static void read_numbers(struct settings *settings, const union mako_value *values)
