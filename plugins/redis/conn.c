@@ -451,8 +451,6 @@ bool conn_usable(struct conn *conn)
  * one succeeds (Karlin, Li, Manasse, Owicki: Empirical Studies of Competitive Spinning
  * for a Shared-Memory Multiprocessor, 1991, of which this is the simplest form). */
 
-static atomic_uint spinning; /* threads of this process */
-
 static void spin_begin(struct conn *conn)
 {
     if (conn->spin > 0)
@@ -667,12 +665,13 @@ static ssize_t receive_once(struct conn *conn, struct iovec *parts, size_t count
 /* Receive without sleeping, while there is time left for that; 0: nothing came. */
 static ssize_t receive_spinning(struct conn *conn, struct iovec *parts, size_t count)
 {
+    struct tally *tally = conn->settings->tally;
     int64_t begin = now_ns(), left = conn->spin;
     ssize_t got = 0;
 
-    if (atomic_fetch_add_explicit(&spinning, 1, memory_order_relaxed) <
+    if (atomic_fetch_add_explicit(&tally->spinning, 1, memory_order_relaxed) <
         conn->settings->spinners) {
-        tally_add(&conn->settings->tally->spins, 1);
+        tally_add(&tally->spins, 1);
         do {
             got = receive_once(conn, parts, count, MSG_DONTWAIT);
             if (got == 0)
@@ -682,7 +681,7 @@ static ssize_t receive_spinning(struct conn *conn, struct iovec *parts, size_t c
         if (got == 0)
             spin_missed(conn);
     }
-    atomic_fetch_sub_explicit(&spinning, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&tally->spinning, 1, memory_order_relaxed);
     return got;
 }
 

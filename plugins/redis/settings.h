@@ -32,10 +32,12 @@ struct credentials {
     const char *username, *password, *password_file; /* NULL: absent */
 };
 
-/* What the store did since opening; "connections" goes up and down. */
+/* What the store did since opening; "connections", and how many threads spin, go up and
+ * down. */
 struct tally {
     atomic_uint_fast64_t connections, connects, reconnects, round_trips, redirects,
-        retries, refreshes, scripts_loaded, bytes_in, bytes_out, spins, spins_missed;
+        retries, refreshes, scripts_loaded, bytes_in, bytes_out, spins, spins_missed,
+        spinning;
 };
 
 struct settings {
@@ -59,7 +61,7 @@ struct settings {
     int64_t pool_max, pool_idle;
     int64_t inline_max, tmp_ttl, ttl, recheck;
     int64_t spin;      /* ns */
-    unsigned spinners; /* at most at a time, in this process */
+    unsigned spinners; /* threads at most at a time */
 };
 
 static inline int64_t now_ns(void)

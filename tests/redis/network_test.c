@@ -449,6 +449,20 @@ Test(redis_network, an_answer_is_not_looked_for)
     finish(store);
 }
 
+/* The server could not answer meanwhile. */
+Test(redis_network, an_answer_is_not_looked_for_on_the_only_processor)
+{
+    mako_store *store;
+    cpu_set_t set;
+
+    CPU_ZERO(&set);
+    CPU_SET((size_t)sched_getcpu(), &set);
+    cr_assert_eq(sched_setaffinity(0, sizeof set, &set), 0);
+    store = save_slowly(", \"spin_us\": 1000000", 3);
+    cr_assert_eq(counter(store, "spins"), 0);
+    finish(store);
+}
+
 /* Each is too late to be worth a look: soon few are looked for. */
 Test(redis_network, late_answers_are_no_longer_looked_for)
 {
