@@ -1,6 +1,6 @@
-/* plugins/redis/jitter.c - a counter, hashed with a seed that is drawn once, and changed in
- * a forked child: it goes on from the same counter, and what it makes up, such as temporary
- * keys, must not be what its parent or its siblings make up. */
+/* plugins/redis/jitter.c - a counter, hashed with a seed that is drawn once, and changed
+ * in a forked child: it goes on from the same counter, and what it makes up, such as
+ * temporary keys, must not be what its parent or its siblings make up. */
 #include "jitter.h"
 
 #include <pthread.h>
