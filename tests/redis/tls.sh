@@ -49,7 +49,8 @@ checkHost = $1
 END
     stunnel "$work/stunnel.conf" &
     tunnel=$!
-    until [ -S "$work/socket" ]; do
+    # The file is there before anybody listens; the kernel's flag comes with listen().
+    until grep -q " 00010000 .* $work/socket\$" /proc/net/unix; do
         kill -0 "$tunnel" 2>/dev/null || { cat "$work/stunnel.log"; exit 2; }
         sleep 0.02
     done
