@@ -54,6 +54,28 @@ mako_store *must_open(const char *durability, const char *options)
     return store;
 }
 
+bool too_slow(int status, uint64_t start)
+{
+    if (status != MAKO_E_UNAVAILABLE || now_ms() - start > PATIENCE_MS)
+        return false;
+    breathe();
+    return true;
+}
+
+mako_store *open_at_last(const char *durability, const char *options)
+{
+    mako_store *store = NULL;
+    struct mako_error err = {""};
+    uint64_t start = now_ms();
+    int status;
+
+    do
+        status = open_store(durability, options, &store, &err);
+    while (too_slow(status, start));
+    cr_assert_eq(status, MAKO_OK, "%s", err.text);
+    return store;
+}
+
 void refused(const char *durability, const char *options, const char *text)
 {
     mako_store *store = NULL;
@@ -117,6 +139,32 @@ void must_save(mako_store *store, const char *stream, uint64_t seq, size_t len)
     cr_assert_eq(status, MAKO_OK, "sequence %llu: %s", (unsigned long long)seq, err.text);
 }
 
+void save_at_last(mako_store *store, const char *stream, uint64_t seq, size_t len)
+{
+    struct mako_error err = {""};
+    uint64_t start = now_ms();
+    int status;
+
+    do
+        status = save(store, stream, seq, len, &err);
+    while (too_slow(status, start));
+    cr_assert_eq(status, MAKO_OK, "sequence %llu: %s", (unsigned long long)seq, err.text);
+}
+
+void until_told(mako_store *store, const char *word)
+{
+    uint64_t seq = 1, end = now_ms() + PATIENCE_MS;
+    struct mako_error err;
+
+    do {
+        int status = save(store, "a", ++seq, 100, &err);
+
+        cr_assert_eq(status, MAKO_E_UNAVAILABLE, "%s: %s", mako_status_name(status),
+                     err.text);
+        cr_assert(now_ms() < end, "'%s' lacks '%s'", err.text, word);
+    } while (!strstr(err.text, word));
+}
+
 void saves_until(mako_store *store, uint64_t *seq, size_t len, int status,
                  const char *text)
 {
@@ -160,16 +208,33 @@ int load(mako_store *store, const char *stream, uint64_t *seq, struct mako_error
     return MAKO_OK;
 }
 
+static uint64_t must_keep(int status, uint64_t seq, const struct mako_error *err)
+{
+    if (status == MAKO_NOT_FOUND)
+        return 0;
+    cr_assert_eq(status, MAKO_OK, "%s: %s", mako_status_name(status), err->text);
+    return seq;
+}
+
 uint64_t kept(mako_store *store, const char *stream)
 {
     struct mako_error err = {""};
     uint64_t seq = 0;
     int status = load(store, stream, &seq, &err);
 
-    if (status == MAKO_NOT_FOUND)
-        return 0;
-    cr_assert_eq(status, MAKO_OK, "%s: %s", mako_status_name(status), err.text);
-    return seq;
+    return must_keep(status, seq, &err);
+}
+
+uint64_t kept_at_last(mako_store *store, const char *stream)
+{
+    struct mako_error err = {""};
+    uint64_t seq = 0, start = now_ms();
+    int status;
+
+    do
+        status = load(store, stream, &seq, &err);
+    while (too_slow(status, start));
+    return must_keep(status, seq, &err);
 }
 
 struct wanted {

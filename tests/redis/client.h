@@ -38,6 +38,13 @@ int open_store(const char *durability, const char *options, mako_store **store,
 int open_with(const char *durability, const char *options, mako_store **store,
               struct mako_error *err);
 mako_store *must_open(const char *durability, const char *options);
+/* Whether what began at start, and ended with this status, is worth another attempt, for
+ * the store's time limits are so short that a slow machine misses them. */
+bool too_slow(int status, uint64_t start);
+/* must_open(), must_save() and kept() of such a store. */
+mako_store *open_at_last(const char *durability, const char *options);
+void save_at_last(mako_store *store, const char *stream, uint64_t seq, size_t len);
+uint64_t kept_at_last(mako_store *store, const char *stream);
 /* Opening is refused as E_CONFIG with these words. */
 void refused(const char *durability, const char *options, const char *text);
 /* A file in the server's directory; path has room for 300. */
@@ -50,6 +57,9 @@ int save_flagged(mako_store *store, const char *stream, uint64_t seq, size_t len
 int save(mako_store *store, const char *stream, uint64_t seq, size_t len,
          struct mako_error *err);
 void must_save(mako_store *store, const char *stream, uint64_t seq, size_t len);
+/* Saves until one that would do otherwise ends with this word: a short time limit may
+ * pass without any answer. */
+void until_told(mako_store *store, const char *word);
 /* Until one ends with this status and these words; *seq is its sequence. */
 void saves_until(mako_store *store, uint64_t *seq, size_t len, int status,
                  const char *text);

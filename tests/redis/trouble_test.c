@@ -89,21 +89,6 @@ static void until_retried(mako_store *store)
 /* ---- busy -----------------------------------------------------------------------------
  */
 
-/* Saves until one is told the word; a short time limit may pass without any answer. */
-static void until_told(mako_store *store, const char *word)
-{
-    uint64_t seq = 1, end = now_ms() + 60000;
-    struct mako_error err;
-
-    do {
-        int status = save(store, "a", ++seq, 100, &err);
-
-        cr_assert_eq(status, MAKO_E_UNAVAILABLE, "%s: %s", mako_status_name(status),
-                     err.text);
-        cr_assert(now_ms() < end, "'%s' lacks '%s'", err.text, word);
-    } while (!strstr(err.text, word));
-}
-
 /* The trouble's word is told to a store in a hurry; a patient one outlasts it. */
 static void outlasted(mako_store *hasty, mako_store *patient, const char *word,
                       const char *cure)
@@ -125,9 +110,9 @@ Test(redis_trouble, loading)
     mako_store *hasty, *patient;
 
     start("--rdbcompression", "no", NULL, NULL);
-    hasty = must_open("crash", HASTY);
+    hasty = open_at_last("crash", HASTY);
     patient = must_open("crash", PATIENT);
-    must_save(hasty, "a", 1, 100);
+    save_at_last(hasty, "a", 1, 100);
     must_answer("EVAL \"for i=1,2000 do redis.call('SET','f'..i,string.rep('x',2000)) "
                 "end return 'filled'\" 0",
                 "filled");
@@ -156,9 +141,9 @@ Test(redis_trouble, busy_with_a_script)
     pthread_t thread;
 
     start("--lua-time-limit", "50", NULL, NULL);
-    hasty = must_open("crash", HASTY);
+    hasty = open_at_last("crash", HASTY);
     patient = must_open("crash", PATIENT);
-    must_save(hasty, "a", 1, 100);
+    save_at_last(hasty, "a", 1, 100);
     cr_assert_eq(pthread_create(&thread, NULL, run_forever, NULL), 0);
     until_answer("PING", "-BUSY");
     outlasted(hasty, patient, "BUSY", "SCRIPT KILL");
@@ -323,8 +308,8 @@ Test(redis_trouble, disk_full_with_flushes, .fini = drop_small_disk)
     int status = MAKO_OK;
 
     on_small_disk("always");
-    store = must_open("power", ", \"op_timeout\": \"2s\"");
-    must_save(store, "a", ++seq, 100);
+    store = open_at_last("power", ", \"op_timeout\": \"2s\"");
+    save_at_last(store, "a", ++seq, 100);
     fill_disk(true);
     while (status == MAKO_OK && seq < 100000)
         status = save(store, "a", ++seq, 5000, &err);
