@@ -11,9 +11,7 @@
 
 #include <xxhash.h>
 
-#include "jitter.h"
 #include "ops.h"
-#include "scripts.h"
 
 #define WINDOW       128u
 #define WINDOW_BYTES (4u * 1024 * 1024)
@@ -192,18 +190,17 @@ static struct span next_span(const struct group *group, size_t begin, size_t lim
     return span;
 }
 
-/* The guard's arguments: keys, a place for notes; sequences, a suffix. */
-static void say_guard(const struct group *group, const struct span *span,
-                      const char *notes, const char *suffix)
+/* The guard's arguments: keys and sequences. */
+static void say_guard(const struct group *group, const struct span *span)
 {
     const struct window *window = group->window;
-    struct conn *conn = group->session->conn;
+    struct session *session = group->session;
+    struct conn *conn = session->conn;
     unsigned char seqs[8 * TOGETHER];
     size_t used = 0;
 
-    conn_command(conn, "EVAL", span->count + 5);
-    conn_arg_text(conn, script_guard);
-    conn_arg_number(conn, (int64_t)span->count + 1);
+    say_script(&window->store->settings, session, SCRIPT_GUARD, span->count + 3);
+    conn_arg_number(conn, (int64_t)span->count);
     for (size_t i = span->begin; i < span->end; i++) {
         const struct item *item = &window->items[i];
 
@@ -213,9 +210,7 @@ static void say_guard(const struct group *group, const struct span *span,
         memcpy(seqs + used, item->of.saving.head + HEAD_SEQ, 8);
         used += 8;
     }
-    conn_arg_text(conn, notes);
     conn_arg(conn, seqs, used);
-    conn_arg_text(conn, suffix);
 }
 
 /* All values in one command, which costs the server about half of what a SET for each
@@ -234,10 +229,11 @@ static void say_value(const struct settings *settings, struct conn *conn,
                       const struct item *item)
 {
     if (!one_command(settings))
-        conn_command(conn, "SET", 4);
+        conn_command(conn, "SET", 5);
     conn_arg(conn, item->key.text, item->key.len);
     saving_value(conn, &item->of.saving);
     if (!one_command(settings)) {
+        conn_arg_text(conn, "NX");
         conn_arg_text(conn, "PX");
         conn_arg_number(conn, settings->ttl);
     }
@@ -249,7 +245,7 @@ static void say_values(const struct group *group, const struct span *span)
     struct conn *conn = group->session->conn;
 
     if (one_command(settings))
-        conn_command(conn, "MSET", 2 * span->count);
+        conn_command(conn, "MSETNX", 2 * span->count);
     for (size_t i = span->begin; i < span->end; i++)
         if (in_group(group, &group->window->items[i])) {
             say_value(settings, conn, &group->window->items[i]);
@@ -257,77 +253,68 @@ static void say_values(const struct group *group, const struct span *span)
         }
 }
 
-/* Some saves as one transaction: the values do not pass through Lua.  The scripts go
- * along whole, because one that a server does not know would fail alone. */
+/* Some saves as one transaction: the guard removes what they replace, and the values,
+ * which do not pass through Lua, are stored only where nothing is.  So where the guard
+ * does not agree, is not known or fails, nothing is overwritten. */
 static void say_together(const struct group *group, const struct span *span)
 {
-    const struct settings *settings = &group->window->store->settings;
     struct conn *conn = group->session->conn;
-    char suffix[20], notes[KEY_PREFIX_MAX + 40];
 
-    (void)snprintf(suffix, sizeof suffix, ":%016llx",
-                   (unsigned long long)unique_number());
-    (void)snprintf(notes, sizeof notes, "%s{}%s", settings->key_prefix, suffix);
     conn_command(conn, "MULTI", 0);
-    say_guard(group, span, notes, suffix);
+    say_guard(group, span);
     (void)conn_flush(conn); /* wakes the server */
     say_values(group, span);
-    conn_command(conn, "EVAL", 4);
-    conn_arg_text(conn, script_back);
-    conn_arg_text(conn, "1");
-    conn_arg_text(conn, notes);
-    conn_arg_text(conn, suffix);
     conn_command(conn, "EXEC", 0);
 }
 
-static bool has_number(const struct reply *aside, int64_t number)
-{
-    for (size_t i = 0; i < aside->len; i++)
-        if (aside->items[i]->type == REPLY_INTEGER && aside->items[i]->integer == number)
-            return true;
-    return false;
-}
-
-/* [keys put aside, OK ..., 1] of EXEC: each save is stored, or must be tried by itself.
- */
-static void judge_together(struct group *group, const struct span *span,
-                           const struct reply *result)
-{
-    size_t commands = value_commands(&group->window->store->settings, span);
-    const struct reply *aside = reply_item(result, 0);
-    const struct reply *back = reply_item(result, commands + 1);
-    int64_t number = 0;
-
-    if (aside == NULL || aside->type != REPLY_ARRAY || back == NULL ||
-        back->type != REPLY_INTEGER)
-        return;
-    for (size_t i = span->begin; i < span->end; i++) {
-        struct item *item = &group->window->items[i];
-        const struct reply *set;
-
-        if (!in_group(group, item))
-            continue;
-        number++;
-        set = result->items[commands == 1 ? 1 : number];
-        item->stored = !has_number(aside, number) && reply_says(set, "OK");
-    }
-}
-
-/* What was answered while a transaction was made: where a right is missing, no further
- * one is tried.  False: the connection failed. */
-static bool hear_queued(struct session *session, size_t commands)
+/* A right that is missing will be missing the next time. */
+static void learn(struct session *session, const struct reply *answer)
 {
     struct trouble trouble;
 
+    if (answer->type != REPLY_ERROR)
+        return;
+    (void)trouble_answer(&trouble, "", answer->text, answer->len);
+    if (trouble.kind == TROUBLE_NOSCRIPT)
+        forget_script(session, SCRIPT_GUARD);
+    else if (trouble.kind == TROUBLE_DENIED || trouble.kind == TROUBLE_OTHER ||
+             trouble.kind == TROUBLE_UNKNOWN_COMMAND)
+        session->transactions = false;
+}
+
+/* [of the guard, 1] or [of the guard, OK ...] of EXEC: each save is stored, or must be
+ * tried by itself. */
+static void judge_together(struct group *group, const struct span *span,
+                           const struct reply *result)
+{
+    bool one = one_command(&group->window->store->settings);
+    const struct reply *answer = reply_item(result, 0);
+    size_t at = 1;
+
+    if (answer != NULL)
+        learn(group->session, answer);
+    for (size_t i = span->begin; i < span->end; i++) {
+        struct item *item = &group->window->items[i];
+
+        if (!in_group(group, item))
+            continue;
+        answer = reply_item(result, at);
+        at += !one;
+        item->stored =
+            answer != NULL && (one ? answer->type == REPLY_INTEGER && answer->integer == 1
+                                   : reply_says(answer, "OK"));
+    }
+}
+
+/* What was answered while a transaction was made.  False: the connection failed. */
+static bool hear_queued(struct session *session, size_t commands)
+{
     for (size_t i = 0; i < commands; i++) {
         struct reply *reply = conn_reply(session->conn);
 
         if (reply == NULL)
             return false;
-        if (reply->type == REPLY_ERROR) {
-            (void)trouble_answer(&trouble, "", reply->text, reply->len);
-            session->transactions &= trouble.kind != TROUBLE_DENIED;
-        }
+        learn(session, reply);
         reply_free(reply);
     }
     return true;
@@ -346,7 +333,7 @@ static bool hear_together(struct group *group)
         span = next_span(group, at, TOGETHER);
         if (span.count == 0)
             break;
-        if (hear_queued(group->session, value_commands(settings, &span) + 3))
+        if (hear_queued(group->session, value_commands(settings, &span) + 2))
             result = conn_reply(conn);
         if (result == NULL)
             return conn_trouble(conn, &group->trouble);

@@ -26,6 +26,19 @@ int save_until(struct store *store, const struct mako_record *record, int64_t de
 int load_until(struct store *store, struct mako_str stream, struct mako_sink *sink,
                int64_t deadline, struct mako_error *err);
 
+/* Those of scripts/. */
+enum script {
+    SCRIPT_SAVE,
+    SCRIPT_SWAP,
+    SCRIPT_GUARD
+};
+
+/* A command's name and its first argument, the script or its sum. */
+void say_script(const struct settings *settings, struct session *session,
+                enum script script, size_t args);
+/* The server does not know it any more. */
+void forget_script(struct session *session, enum script script);
+
 /* A save on its way: what is said for it, and what the answers mean.  rule is that of
  * the scripts. */
 struct saving {
@@ -42,9 +55,8 @@ bool saving_make(const struct settings *settings, const struct mako_record *reco
                  char *room, struct saving *saving);
 void saving_say(const struct settings *settings, struct session *session,
                 const struct saving *saving);
-/* Two arguments, the value and its sequence as eight bytes. */
+/* An argument, the value. */
 void saving_value(struct conn *conn, const struct saving *saving);
-void saving_seq(struct conn *conn, const struct saving *saving);
 /* Takes the answers.  True: verdict is the script's. */
 bool saving_hear(struct session *session, const struct saving *saving, int64_t *verdict,
                  struct trouble *trouble);

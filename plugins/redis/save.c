@@ -39,36 +39,39 @@ bool saving_make(const struct settings *settings, const struct mako_record *reco
     return key_make(settings, record->stream, room, &saving->key);
 }
 
-static unsigned script_bit(const struct saving *saving)
-{
-    return saving->swap ? 2u : 1u;
-}
-
 void saving_value(struct conn *conn, const struct saving *saving)
 {
     conn_arg_pair(conn, saving->head, HEAD_SIZE, saving->record->blob,
                   saving->record->blob_len);
 }
 
-void saving_seq(struct conn *conn, const struct saving *saving)
-{
-    conn_arg(conn, saving->head + HEAD_SEQ, 8);
-}
-
 /* By its sum where the server got it on this connection already: a server that has just
  * become the master has none, and finding that out would cost a wait for its replicas. */
-static void say_script(const struct settings *settings, struct session *session,
-                       const struct saving *saving, size_t args)
+void say_script(const struct settings *settings, struct session *session,
+                enum script script, size_t args)
 {
-    bool known = session->scripts & script_bit(saving);
-    const char *sum = saving->swap ? script_swap_sha : script_save_sha;
-    const char *text = saving->swap ? script_swap : script_save;
+    static const struct {
+        const char *text, *sum;
+    } scripts[] = {{script_save, script_save_sha},
+                   {script_swap, script_swap_sha},
+                   {script_guard, script_guard_sha}};
+    bool known = session->scripts & 1u << script;
 
     conn_command(session->conn, known ? "EVALSHA" : "EVAL", args);
-    conn_arg_text(session->conn, known ? sum : text);
-    session->scripts |= script_bit(saving);
+    conn_arg_text(session->conn, known ? scripts[script].sum : scripts[script].text);
+    session->scripts |= 1u << script;
     if (!known)
         tally_add(&settings->tally->scripts_loaded, 1);
+}
+
+void forget_script(struct session *session, enum script script)
+{
+    session->scripts &= ~(1u << script);
+}
+
+static enum script script_of(const struct saving *saving)
+{
+    return saving->swap ? SCRIPT_SWAP : SCRIPT_SAVE;
 }
 
 /* Rule and life, as far as there are any. */
@@ -97,11 +100,12 @@ static void say_swap(const struct settings *settings, struct session *session,
     saving_value(conn, saving);
     conn_arg_text(conn, "PX");
     conn_arg_number(conn, settings->tmp_ttl);
-    say_script(settings, session, saving, 5 + say_limits(settings, conn, saving, true));
+    say_script(settings, session, SCRIPT_SWAP,
+               5 + say_limits(settings, conn, saving, true));
     conn_arg_text(conn, "2");
     conn_arg(conn, saving->key.text, saving->key.len);
     conn_arg(conn, tmp, tmp_len);
-    saving_seq(conn, saving);
+    conn_arg(conn, saving->head + HEAD_SEQ, 8);
     (void)say_limits(settings, conn, saving, false);
 }
 
@@ -114,7 +118,8 @@ void saving_say(const struct settings *settings, struct session *session,
         say_swap(settings, session, saving);
         return;
     }
-    say_script(settings, session, saving, 4 + say_limits(settings, conn, saving, true));
+    say_script(settings, session, SCRIPT_SAVE,
+               4 + say_limits(settings, conn, saving, true));
     conn_arg_text(conn, "1");
     conn_arg(conn, saving->key.text, saving->key.len);
     saving_value(conn, saving);
@@ -151,13 +156,14 @@ bool saving_hear(struct session *session, const struct saving *saving, int64_t *
     struct trouble of_set = {.kind = TROUBLE_NONE};
     bool set = !saving->swap || hear(conn, REPLY_STATUS, NULL, &of_set), judged;
 
-    if (!set && of_set.kind < TROUBLE_MOVED) {
+    /* What is too large ends the connection. */
+    if (!set && (of_set.kind < TROUBLE_MOVED || of_set.kind == TROUBLE_TOO_LARGE)) {
         *trouble = of_set;
         return false;
     }
     judged = hear(conn, REPLY_INTEGER, verdict, trouble);
     if (!judged && trouble->kind == TROUBLE_NOSCRIPT)
-        session->scripts &= ~script_bit(saving);
+        forget_script(session, script_of(saving));
     if (!set && (judged || trouble->kind >= TROUBLE_MOVED))
         *trouble = of_set;
     /* An ASK about two keys, or about the temporary one, says nothing of where the

@@ -371,15 +371,16 @@ static bool count_one(void *arg, struct mako_str stream, const struct mako_meta 
     return true;
 }
 
+static const char *const streams[] = {"b/1", "b/2", "b/3"};
+
 /* Three saves in a batch, from sequence seq on. */
-static void must_save_batch(mako_store *store, uint64_t seq)
+static void save_batch(mako_store *store, uint64_t seq, int statuses[3],
+                       struct mako_error *err)
 {
-    static const char *const streams[] = {"b/1", "b/2", "b/3"};
     static unsigned char states[3][20000];
     struct mako_save records[3];
     const struct mako_save *pointers[3];
-    struct mako_error err = {""};
-    int statuses[3], status;
+    int status;
 
     for (size_t i = 0; i < 3; i++) {
         records[i] = (struct mako_save){.struct_size = sizeof records[i],
@@ -390,8 +391,16 @@ static void must_save_batch(mako_store *store, uint64_t seq)
         fill(states[i], records[i].state_len, seq + i);
         pointers[i] = &records[i];
     }
-    status = mako_store_save_many(store, streams, pointers, 3, statuses, &err);
-    cr_assert_eq(status, MAKO_OK, "%s", err.text);
+    status = mako_store_save_many(store, streams, pointers, 3, statuses, err);
+    cr_assert_eq(status, MAKO_OK, "%s", err->text);
+}
+
+static void must_save_batch(mako_store *store, uint64_t seq)
+{
+    struct mako_error err = {""};
+    int statuses[3];
+
+    save_batch(store, seq, statuses, &err);
     for (size_t i = 0; i < 3; i++) {
         cr_assert_eq(statuses[i], MAKO_OK, "%s: %s", streams[i], err.text);
         cr_assert_eq(kept(store, streams[i]), seq + i);
@@ -430,7 +439,7 @@ Test(redis_trouble, the_rights_that_the_page_names_are_enough)
     must_do_all(store, 1);
     mako_store_unref(store);
 
-    must_answer("ACL SETUSER snapshots -mset", "+OK");
+    must_answer("ACL SETUSER snapshots -msetnx", "+OK");
     store = must_open("power", AS_USER);
     must_do_all(store, 11);
     must_do_all(store, 21);
@@ -440,6 +449,48 @@ Test(redis_trouble, the_rights_that_the_page_names_are_enough)
     store = must_open("power", AS_USER);
     must_do_all(store, 31);
     mako_store_unref(store);
+}
+
+/* Whatever right is missing, a late batch replaces nothing, and what is there stays. */
+Test(redis_trouble, a_late_batch_without_a_right)
+{
+    static const char *const rights[] = {"set",  "msetnx",  "getrange", "unlink",
+                                         "eval", "evalsha", "rename",   "multi"};
+    mako_store *all, *some;
+
+    start(NULL, NULL, NULL, NULL);
+    make_user();
+    all = must_open("crash", "");
+    must_save_batch(all, 100);
+    some = must_open("crash", AS_USER);
+    for (size_t i = 0; i < sizeof rights / sizeof rights[0]; i++) {
+        for (size_t fresh = 0; fresh < 2; fresh++) {
+            int statuses[3];
+            struct mako_error err = {""};
+            char command[64];
+
+            (void)snprintf(command, sizeof command, "ACL SETUSER snapshots -%s",
+                           rights[i]);
+            must_answer(command, "+OK");
+            if (fresh) {
+                mako_store_unref(some);
+                some = must_open("crash", AS_USER);
+            }
+            for (unsigned round = 0; round < 2; round++) {
+                save_batch(some, 60, statuses, &err);
+                for (size_t k = 0; k < 3; k++) {
+                    cr_assert(statuses[k] == MAKO_STALE || statuses[k] < 0, "-%s: %s",
+                              rights[i], mako_status_name(statuses[k]));
+                    cr_assert_eq(kept(all, streams[k]), 100 + k, "-%s", rights[i]);
+                }
+            }
+            (void)snprintf(command, sizeof command, "ACL SETUSER snapshots +%s",
+                           rights[i]);
+            must_answer(command, "+OK");
+        }
+    }
+    mako_store_unref(some);
+    mako_store_unref(all);
 }
 
 Test(redis_trouble, without_the_right_to_ask_for_settings)

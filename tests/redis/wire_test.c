@@ -276,9 +276,9 @@ Test(redis_wire, sequences_are_compared_exactly)
     mako_store_unref(store);
 }
 
-/* Every other one is late: it is told so, and what is there stays, its life with it.
- * Pairs of sequences that are step apart in the list. */
-static void late_ones_in_a_batch(mako_store *store, size_t len, size_t step)
+/* Every other one is late: it is told so, and what is there stays, its life with it. */
+static void late_ones_in_a_batch(mako_store *store, size_t len, uint64_t low,
+                                 uint64_t high)
 {
     static struct batch first, second;
     struct mako_error err = {""};
@@ -286,17 +286,16 @@ static void late_ones_in_a_batch(mako_store *store, size_t len, size_t step)
     batch_make(&first, 1, len);
     batch_make(&second, 1, len);
     for (size_t i = 0; i < BATCH; i++) {
-        size_t pair = i / 2 % (RISING - step);
-
-        first.seqs[i] = rising[pair + (i % 2 ? step : 0)];
-        second.seqs[i] = rising[pair + (i % 2 ? 0 : step)];
+        first.seqs[i] = i % 2 ? high : low;
+        second.seqs[i] = i % 2 ? low : high;
         cr_assert_geq(mako_store_remove(store, first.streams[i], &err), 0, "%s",
                       err.text);
     }
     batch_must_save(store, &first);
     batch_save(store, &second);
     for (size_t i = 0; i < BATCH; i++) {
-        cr_assert_eq(second.statuses[i], i % 2 ? MAKO_STALE : MAKO_OK, "%zu: %s", i,
+        cr_assert_eq(second.statuses[i], i % 2 ? MAKO_STALE : MAKO_OK, "%llu, %llu: %s",
+                     (unsigned long long)low, (unsigned long long)high,
                      mako_status_name(second.statuses[i]));
         if (i % 2 == 0)
             first.seqs[i] = second.seqs[i];
@@ -312,16 +311,43 @@ Test(redis_wire, sequences_in_a_batch_are_compared_exactly)
 
     begin();
     store = must_open("crash", "");
-    for (size_t step = 1; step < RISING; step++)
-        late_ones_in_a_batch(store, 100, step);
-    late_ones_in_a_batch(store, 20000, 1);
+    for (size_t low = 0; low < RISING; low++)
+        for (size_t high = low + 1; high < RISING; high++)
+            late_ones_in_a_batch(store, 100, rising[low], rising[high]);
+    late_ones_in_a_batch(store, 20000, 1, 2);
     mako_store_unref(store);
     store = must_open("crash", ", \"ttl\": \"1h\"");
-    late_ones_in_a_batch(store, 100, 1);
+    late_ones_in_a_batch(store, 100, 1, 2);
     must_answer(
         "EVAL \"for _, k in ipairs(redis.call('KEYS', '*')) do "
         "if redis.call('PTTL', k) < 3000000 then return k end end return 'all'\" 0",
         "all");
+    mako_store_unref(store);
+}
+
+/* Late ones of which the others end their lives meanwhile. */
+Test(redis_wire, lives_that_end_in_a_batch)
+{
+    static struct batch batch;
+    mako_store *store;
+
+    begin();
+    store = must_open("crash", "");
+    for (unsigned round = 0; round < 5; round++) {
+        batch_make(&batch, 100, 100);
+        batch_must_save(store, &batch);
+        must_answer("EVAL \"for i = 0, 62 do redis.call('PEXPIRE', "
+                    "'snap:{b/' .. i .. '}', 1 + math.floor(i / 4)) end return 'set'\" 0",
+                    "set");
+        batch_make(&batch, 50, 100);
+        for (unsigned i = 0; i < 20; i++) {
+            batch_save(store, &batch);
+            cr_assert_eq(batch.statuses[63], MAKO_STALE, "%s",
+                         mako_status_name(batch.statuses[63]));
+        }
+        cr_assert_eq(kept(store, "b/63"), 100);
+    }
+    must_answer("DBSIZE", ":64\r\n");
     mako_store_unref(store);
 }
 
