@@ -288,8 +288,14 @@ static bool read_redirect(const char *text, struct trouble *trouble)
     return endpoint_parse(at, strlen(at), 0, &trouble->to) && trouble->to.port != 0;
 }
 
+/* Before 7.0 what a script was told stands in the middle. */
 static enum trouble_kind kind_of(const char *text)
 {
+    static const char of_script[] = "ERR Error running script";
+    const char *inner = strstr(text, ": -");
+
+    if (inner != NULL && strncmp(text, of_script, sizeof of_script - 1) == 0)
+        text = inner + 3;
     for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++)
         if (strncmp(text, answers[i].starts, strlen(answers[i].starts)) == 0)
             return answers[i].kind;

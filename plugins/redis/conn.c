@@ -453,8 +453,6 @@ bool conn_usable(struct conn *conn)
 
 static void spin_begin(struct conn *conn)
 {
-    if (conn->spin > 0)
-        conn->misses = 0;
     conn->spin = conn->no_spins == 0 ? conn->settings->spin : 0;
     conn->no_spins -= conn->no_spins > 0;
 }
@@ -666,8 +664,11 @@ static ssize_t receive_once(struct conn *conn, struct iovec *parts, size_t count
 static ssize_t receive_spinning(struct conn *conn, struct iovec *parts, size_t count)
 {
     struct tally *tally = conn->settings->tally;
-    int64_t begin = now_ns(), left = conn->spin;
+    int64_t begin = now_ns(), left = conn->deadline * 1000000 - begin;
     ssize_t got = 0;
+
+    if (left > conn->spin)
+        left = conn->spin;
 
     if (atomic_fetch_add_explicit(&tally->spinning, 1, memory_order_relaxed) <
         conn->settings->spinners) {
@@ -680,6 +681,8 @@ static ssize_t receive_spinning(struct conn *conn, struct iovec *parts, size_t c
         } while (got == 0 && conn->spin > 0);
         if (got == 0)
             spin_missed(conn);
+        else
+            conn->misses = 0;
     }
     atomic_fetch_sub_explicit(&tally->spinning, 1, memory_order_relaxed);
     return got;
@@ -827,6 +830,33 @@ static ssize_t send_tls(struct conn *conn, size_t first)
     }
 }
 
+/* A server that does not take a value as large as this says so and hangs up. */
+static void hear_last_words(struct conn *conn)
+{
+    static const char words[] = "-ERR Protocol error";
+    char line[128];
+    const unsigned char *at;
+    size_t len = 0;
+    ssize_t got;
+
+    if (conn->trouble.kind != TROUBLE_LOST || conn->tls != NULL)
+        return;
+    in_compact(conn);
+    got = recv(conn->fd, conn->in + conn->in_end, IN_ROOM - conn->in_end, MSG_DONTWAIT);
+    conn->in_end += got > 0 ? (size_t)got : 0;
+    at = conn->in + conn->in_end;
+    if (conn->in_end < 2 || *--at != '\n')
+        return;
+    while (at > conn->in && at[-1] != '\n' && ++len < sizeof line)
+        at--;
+    if (len < sizeof words || len == sizeof line ||
+        memcmp(at, words, sizeof words - 1) != 0)
+        return;
+    memcpy(line, at + 1, len - 2);
+    line[len - 2] = '\0';
+    (void)trouble_answer(&conn->trouble, conn->name, line, len - 2);
+}
+
 /* Past the first sent bytes. */
 static size_t advance(struct conn *conn, size_t first, size_t sent)
 {
@@ -850,8 +880,10 @@ bool conn_flush(struct conn *conn)
 
         conn->sent = true;
         sent = conn->tls != NULL ? send_tls(conn, first) : send_plain(conn, first);
-        if (sent < 0)
+        if (sent < 0) {
+            hear_last_words(conn);
             return false;
+        }
         tally_add(&conn->settings->tally->bytes_out, (uint64_t)sent);
         if (conn->spin > 0)
             conn->spin += sent * SPIN_NS_PER_BYTE;

@@ -17,23 +17,24 @@ static uint64_t seed;
 static bool by_pid; /* nobody tells of a fork: each number asks */
 static atomic_uint_fast64_t counter;
 
-/* Not the parent's numbers once more. */
-static void seed_anew(void)
+/* In a child: not the parent's numbers once more. */
+static void draw_seed(void)
 {
-    pid_t pid = getpid();
+    struct {
+        struct timespec now;
+        uint64_t seed, pid;
+    } of = {.seed = seed, .pid = (uint64_t)getpid()};
 
-    seed = XXH3_64bits_withSeed(&pid, sizeof pid, seed);
+    if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) == (ssize_t)sizeof seed)
+        return;
+    (void)clock_gettime(CLOCK_REALTIME, &of.now);
+    seed = XXH3_64bits(&of, sizeof of);
 }
 
 static void make_seed(void)
 {
-    struct timespec now;
-
-    by_pid = pthread_atfork(NULL, NULL, seed_anew) != 0;
-    if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) == (ssize_t)sizeof seed)
-        return;
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    seed = XXH3_64bits_withSeed(&now, sizeof now, (uint64_t)getpid());
+    by_pid = pthread_atfork(NULL, NULL, draw_seed) != 0;
+    draw_seed();
 }
 
 uint64_t unique_number(void)

@@ -125,6 +125,7 @@ static enum next decide(struct progress *p, struct node *node, bool sent,
                         struct trouble *trouble)
 {
     task_note(p->store, node, trouble);
+    p->lost_track |= sent && trouble->kind < TROUBLE_MOVED;
     switch (trouble->kind) {
     case TROUBLE_MOVED:
     case TROUBLE_ASK:
@@ -134,7 +135,6 @@ static enum next decide(struct progress *p, struct node *node, bool sent,
         return ++p->redirects % REDIRECTS == 0 ? NEXT_LATER : NEXT_NOW;
     case TROUBLE_LOST:
     case TROUBLE_TIMEOUT:
-        p->lost_track |= sent;
         return sent && !p->task->repeatable ? NEXT_FAIL : NEXT_LATER;
     case TROUBLE_AWAY:
     case TROUBLE_READONLY:
@@ -222,7 +222,8 @@ bool task_pause(const struct settings *settings, int64_t *pause, int64_t deadlin
 static int give_up(const struct progress *p, const struct trouble *trouble)
 {
     int status = trouble_status(trouble->kind);
-    bool unsure = p->task->writes && (p->lost_track || trouble->kind == TROUBLE_UNSAFE);
+    bool unsure = p->task->writes &&
+                  (p->lost_track || p->unsafe != NULL || trouble->kind == TROUBLE_UNSAFE);
 
     return mako_fail(p->task->err, status, "%s%s", trouble->text,
                      unsure ? "; it may have been done nevertheless" : "");

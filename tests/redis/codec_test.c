@@ -245,6 +245,11 @@ static const struct {
      TROUBLE_AWAY, MAKO_E_UNAVAILABLE},
     {"READONLY You can't write against a read only replica.", TROUBLE_READONLY,
      MAKO_E_UNAVAILABLE},
+    {"ERR Error running script (call to f_0123): @user_script:20: @user_script: 20: "
+     "-READONLY You can't write against a read only replica.",
+     TROUBLE_READONLY, MAKO_E_UNAVAILABLE},
+    {"ERR Error running script (call to f_0123): @user_script:20: nil", TROUBLE_OTHER,
+     MAKO_E_IO},
     {"READONLY You can't write against a read only replica. script: 0123, on "
      "@user_script:1.",
      TROUBLE_READONLY, MAKO_E_UNAVAILABLE},

@@ -347,6 +347,40 @@ Test(redis_network, a_listing_is_refused_in_the_middle)
     finish(must_open_here(""));
 }
 
+/* Keys that are none. */
+Test(redis_network, lies_about_a_listing)
+{
+    static const char *const answers[] = {
+        "*2\r\n$1\r\n0\r\n*2\r\n$8\r\nsnap:{a}\r\n*3\r\n:1\r\n:2\r\n:3\r\n",
+        "*2\r\n$1\r\n0\r\n*1\r\n:500\r\n",
+        "*2\r\n$1\r\n0\r\n*1\r\n$-1\r\n",
+        "*2\r\n$1\r\n0\r\n$8\r\nsnap:{a}\r\n",
+        "*2\r\n*0\r\n*0\r\n",
+    };
+    mako_store *store;
+
+    begin();
+    store = must_open_here("");
+    for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
+        const struct proxy_rule rule = {
+            .lie = {"SCAN", answers[i], strlen(answers[i]), false, false}};
+        struct mako_error err = {""};
+        uint64_t start = now_ms();
+        unsigned count = 0;
+        int status;
+
+        proxy_rule(proxy, &rule);
+        do
+            status = mako_store_scan(store, NULL, count_one, &count, &err);
+        while (too_slow(status, start));
+        cr_assert_lt(status, 0, "%s: %s", answers[i], mako_status_name(status));
+        fit_to_read(answers[i], err.text);
+        has_words(err.text, "the answer to SCAN is none");
+        cr_assert_eq(count, 0, "%s", answers[i]);
+    }
+    finish(store);
+}
+
 /* Each byte of an answer, one bit changed: what was saved, or a failure. */
 Test(redis_network, a_flipped_bit_on_the_way)
 {
@@ -472,6 +506,27 @@ Test(redis_network, an_answer_is_not_looked_for_on_the_only_processor)
     cr_assert_eq(sched_setaffinity(0, sizeof set, &set), 0);
     store = save_slowly(", \"spin_us\": 1000000", 3);
     cr_assert_eq(counter(store, "spins"), 0);
+    finish(store);
+}
+
+/* An answer that comes when the time is over is none, however it is waited for. */
+Test(redis_network, an_answer_is_not_looked_for_too_long)
+{
+    mako_store *store;
+    struct mako_error err = {""};
+    uint64_t seq = 1;
+    int status = MAKO_OK;
+
+    times = "\"op_timeout\": \"300ms\", \"io_timeout\": \"100ms\"";
+    begin();
+    store = must_open_here(", \"spin_us\": 1000000");
+    save_at_last(store, "a", seq, 100);
+    while (status == MAKO_OK && seq < 20) {
+        must_answer("CLIENT PAUSE 600 WRITE", "+OK");
+        status = save(store, "a", ++seq, 100, &err);
+    }
+    cr_assert_eq(status, MAKO_E_UNAVAILABLE, "%s: %s", mako_status_name(status),
+                 err.text);
     finish(store);
 }
 
@@ -620,6 +675,46 @@ Test(redis_network, what_clusters_say)
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         try_topology(", \"mode\": \"cluster\"", "SLOTS", &rows[i]);
     proxy_stop(proxy);
+}
+
+/* Of two masters one loads its data: it is believed or not when it is back. */
+Test(redis_network, a_master_that_is_loading_while_a_store_is_opened)
+{
+    static const char loading[] =
+        "-ERR unknown command\r\n*2\r\n$10\r\nappendonly\r\n$2\r\nno\r\n*0\r\n*0\r\n"
+        "$9\r\nloading:1\r\n$0\r\n\r\n";
+    const struct proxy_rule of_other = {
+        .lie = {"persistence", loading, sizeof loading - 1, false, false}};
+    char slots[200];
+    struct proxy_rule of_first = {.lie = {.words = "SLOTS", .text = slots}};
+    struct mako_error err = {""};
+    mako_store *store = NULL;
+    uint64_t start = now_ms();
+    struct proxy *other;
+    int status;
+
+    store_settings = ", \"retry_after\": 0";
+    server = (struct server){.options = {ALWAYS, "--cluster-enabled", "yes",
+                                         "--cluster-require-full-coverage", "no"}};
+    server_start(&server);
+    must_answer("CLUSTER ADDSLOTSRANGE 0 16383", "+OK");
+    until_answer("CLUSTER INFO", "cluster_state:ok");
+    proxy = proxy_start(server.port);
+    other = proxy_start(server.port);
+    of_first.lie.len =
+        (size_t)snprintf(slots, sizeof slots,
+                         "*2\r\n*3\r\n:0\r\n:8000\r\n*2\r\n$9\r\n127.0.0.1\r\n:%u\r\n"
+                         "*3\r\n:8001\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:%u\r\n",
+                         (unsigned)proxy_port(other), (unsigned)proxy_port(proxy));
+    proxy_rule(proxy, &of_first);
+    proxy_rule(other, &of_other);
+    do
+        status = try_open("power", ", \"mode\": \"cluster\"", &store, &err);
+    while (too_slow(status, start));
+    cr_assert_eq(status, MAKO_OK, "%s: %s", mako_status_name(status), err.text);
+    mako_store_unref(store);
+    proxy_stop(proxy);
+    proxy_stop(other);
 }
 
 /* ---- networks that break --------------------------------------------------------------

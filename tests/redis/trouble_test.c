@@ -210,6 +210,21 @@ Test(redis_trouble, out_of_memory)
     mako_store_unref(store);
 }
 
+/* More than the server takes as one value. */
+Test(redis_trouble, too_large_for_the_server)
+{
+    mako_store *store;
+
+    start("--proto-max-bulk-len", "1mb", NULL, NULL);
+    store_settings = "";
+    store = must_open("crash", "");
+    must_save(store, "a", 1, 100);
+    fails(store, 2, 3 * MIB, MAKO_E_LIMIT, "Protocol error: invalid bulk length");
+    must_save(store, "a", 3, 100000);
+    cr_assert_eq(counter(store, "retries"), 0);
+    mako_store_unref(store);
+}
+
 /* The server itself wants replicas; ours are wanted by the store. */
 Test(redis_trouble, too_few_replicas)
 {
