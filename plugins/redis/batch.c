@@ -3,8 +3,8 @@
  * A batch goes window by window.  A window is a run of items without two of one stream;
  * its items are grouped by node, each group is one pipeline.  Whatever did not come out
  * of that with a clear answer - a slot that moved, a script not known, a lost connection
- * - is done once more by itself, in order, within the window's time.  Where even that
- * finds the servers away, the rest of the batch is not tried. */
+ * - is done once more by itself within the window's time.  A node that even that finds
+ * away is not asked again in this batch. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +18,8 @@
 #define GET_BYTES    (8u * 1024 * 1024)
 /* Saves in one transaction. */
 #define TOGETHER 64u
+/* Nodes that a batch may find away, and go on. */
+#define AWAY_MAX 16u
 
 /* ---- windows --------------------------------------------------------------------------
  */
@@ -31,13 +33,18 @@ struct item {
         struct loading loading;
     } of;
     bool done;
-    bool stored; /* a save that still waits for disk and replicas */
+    bool stored;   /* a save that still waits for disk and replicas */
+    bool troubled; /* its node did not answer as it should */
 };
 
 struct window {
     struct store *store;
     struct mako_error *err; /* the first failure's */
     int *statuses;
+    const struct mako_str *streams; /* of loads, by their place in the batch */
+    struct node *away[AWAY_MAX];    /* found so by this batch */
+    size_t away_count;
+    bool lost; /* nobody knows whom to ask, or too many are away */
     int64_t deadline;
     struct item items[WINDOW];
     uint8_t found[2 * WINDOW]; /* saves: by a stream's hash, its item's number and 1 */
@@ -55,6 +62,9 @@ static struct window *window_new(struct store *store, int *statuses,
         return NULL;
     window->store = store;
     window->statuses = statuses;
+    window->streams = NULL;
+    window->away_count = 0;
+    window->lost = false;
     window->err = err;
     window->count = window->bytes = 0;
     window->room_used = 0;
@@ -68,6 +78,8 @@ static struct window *window_new(struct store *store, int *statuses,
 
 static void window_free(struct window *window)
 {
+    for (size_t i = 0; i < window->away_count; i++)
+        node_unref(window->away[i]);
     free(window->room);
     free(window);
 }
@@ -97,7 +109,7 @@ static void window_add(struct window *window, struct item *item, size_t index,
     item->index = index;
     item->key = *key;
     item->node = NULL;
-    item->done = item->stored = false;
+    item->done = item->stored = item->troubled = false;
     window->room_used += key->len + 1;
     window->bytes += bytes;
     window->count++;
@@ -110,6 +122,36 @@ static void finish(struct window *window, struct item *item, int status,
     window->statuses[item->index] = status;
     if (status < 0 && window->err->text[0] == '\0')
         *window->err = *why;
+}
+
+/* ---- nodes that are away --------------------------------------------------------------
+ */
+
+static bool is_away(const struct window *window, const struct node *node)
+{
+    for (size_t i = 0; i < window->away_count; i++)
+        if (window->away[i] == node)
+            return true;
+    return false;
+}
+
+/* One of its keys could not be had, for all the time that there was. */
+static void note_away(struct window *window, const struct key *key)
+{
+    struct node *node;
+
+    if (window->away_count == AWAY_MAX ||
+        !route_known(window->store->route, key->slot, &node))
+        window->lost = true;
+    else if (is_away(window, node))
+        node_unref(node);
+    else
+        window->away[window->away_count++] = node;
+}
+
+static int not_again(struct mako_error *why)
+{
+    return mako_fail(why, MAKO_E_UNAVAILABLE, "its server did not answer just now");
 }
 
 /* ---- groups ---------------------------------------------------------------------------
@@ -125,10 +167,12 @@ struct group {
 
 typedef void group_fn(struct group *group);
 
-/* Find each item's node; where that fails the item is left for later. */
+/* Find each item's node; where that fails the item is left for later.  Those whose node
+ * is away are done. */
 static void place(struct window *window)
 {
     struct trouble ignored;
+    struct mako_error why;
 
     for (size_t i = 0; i < window->count; i++) {
         struct item *item = &window->items[i];
@@ -139,6 +183,11 @@ static void place(struct window *window)
         else if (!route_pick(window->store->route, item->key.slot, window->deadline,
                              &item->node, &ignored))
             item->node = NULL;
+        if (item->node != NULL && is_away(window, item->node)) {
+            node_unref(item->node);
+            item->node = NULL;
+            finish(window, item, not_again(&why), &why);
+        }
     }
 }
 
@@ -152,7 +201,8 @@ static void for_groups(struct window *window, group_fn *run)
         if (window->items[i].node == NULL)
             continue;
         group = (struct group){.window = window, .node = window->items[i].node};
-        if (node_borrow(group.node, window->deadline, &group.session, &group.trouble)) {
+        if (now_ms() < window->deadline &&
+            node_borrow(group.node, window->deadline, &group.session, &group.trouble)) {
             run(&group);
             node_return(group.session);
             if (group.trouble.kind != TROUBLE_NONE)
@@ -161,6 +211,7 @@ static void for_groups(struct window *window, group_fn *run)
         for (size_t j = window->count; j-- > i;) {
             if (window->items[j].node != group.node)
                 continue;
+            window->items[j].troubled = group.trouble.kind != TROUBLE_NONE;
             window->items[j].node = NULL;
             node_unref(group.node);
         }
@@ -170,6 +221,32 @@ static void for_groups(struct window *window, group_fn *run)
 static bool in_group(const struct group *group, const struct item *item)
 {
     return item->node == group->node && !item->done;
+}
+
+typedef int one_fn(struct window *window, struct item *item, struct mako_error *why);
+
+static void finish_one(struct window *window, struct item *item, one_fn *run)
+{
+    struct mako_error why = {""};
+    int status;
+
+    if (now_ms() >= window->deadline) {
+        status = mako_fail(&why, MAKO_E_UNAVAILABLE, "no time is left for it");
+    } else {
+        status = run(window, item, &why);
+        if (status == MAKO_E_UNAVAILABLE)
+            note_away(window, &item->key);
+    }
+    finish(window, item, status, &why);
+}
+
+/* Each by itself what the pipelines left.  What may take long comes last. */
+static void finish_rest(struct window *window, one_fn *run)
+{
+    for (int troubled = 0; troubled < 2; troubled++)
+        for (size_t i = 0; i < window->count; i++)
+            if (!window->items[i].done && window->items[i].troubled == troubled)
+                finish_one(window, &window->items[i], run);
 }
 
 /* ---- saving ---------------------------------------------------------------------------
@@ -490,20 +567,9 @@ static void save_group(struct group *group)
         exchange_saves(group, false);
 }
 
-/* Each by itself what the pipelines left. */
-static void save_rest(struct window *window)
+static int save_one(struct window *window, struct item *item, struct mako_error *why)
 {
-    for (size_t i = 0; i < window->count; i++) {
-        struct item *item = &window->items[i];
-        struct mako_error why;
-
-        if (item->done)
-            continue;
-        why.text[0] = '\0';
-        finish(window, item,
-               save_until(window->store, item->of.saving.record, window->deadline, &why),
-               &why);
-    }
+    return save_until(window->store, item->of.saving.record, window->deadline, why);
 }
 
 /* The stream is in the window already; else it counts as the next item's. */
@@ -543,15 +609,23 @@ static bool add_save(struct window *window, const struct mako_record *record,
 static bool save_alone(struct window *window, const struct mako_record *record,
                        size_t index)
 {
-    struct item item = {.index = index};
+    struct item *item = &window->items[0];
     struct mako_error why;
     int status = save_check(record, &why);
 
     if (status == MAKO_OK && (record->flags & MAKO_SAVE_IF_NEWER))
         return false;
-    if (status == MAKO_OK)
-        status = save_until(window->store, record, task_deadline(window->store), &why);
-    finish(window, &item, status, &why);
+    window_begin(window);
+    if (status != MAKO_OK) {
+        item->index = index;
+        finish(window, item, status, &why);
+        return true;
+    }
+    (void)add_save(window, record, index);
+    place(window);
+    node_unref(item->node);
+    item->node = NULL;
+    finish_rest(window, save_one);
     return true;
 }
 
@@ -568,16 +642,14 @@ static size_t save_window(struct window *window, const struct mako_record *recor
            (records[at].flags & MAKO_SAVE_IF_NEWER) && add_save(window, &records[at], at))
         at++;
     for_groups(window, save_group);
-    save_rest(window);
+    finish_rest(window, save_one);
     return at;
 }
 
-/* An outage ends a batch. */
-static size_t give_up(struct window *window, size_t at, size_t count)
+/* Where nobody knows whom to ask the batch ends. */
+static size_t give_up(const struct window *window, size_t at, size_t count)
 {
-    if (at == 0 || window->statuses[at - 1] != MAKO_E_UNAVAILABLE)
-        return at;
-    while (at < count)
+    while (window->lost && at < count)
         window->statuses[at++] = MAKO_E_UNAVAILABLE;
     return at;
 }
@@ -684,20 +756,10 @@ static void load_group(struct group *group)
         at = get_some(group, at);
 }
 
-static void load_rest(struct window *window, const struct mako_str *streams)
+static int load_one(struct window *window, struct item *item, struct mako_error *why)
 {
-    for (size_t i = 0; i < window->count; i++) {
-        struct item *item = &window->items[i];
-        struct mako_error why;
-
-        if (item->done)
-            continue;
-        why.text[0] = '\0';
-        finish(window, item,
-               load_until(window->store, streams[item->index], item->of.loading.sink,
-                          window->deadline, &why),
-               &why);
-    }
+    return load_until(window->store, window->streams[item->index], item->of.loading.sink,
+                      window->deadline, why);
 }
 
 static bool add_load(struct window *window, struct mako_str stream,
@@ -714,9 +776,11 @@ static bool add_load(struct window *window, struct mako_str stream,
     return true;
 }
 
-static size_t load_window(struct window *window, const struct mako_str *streams,
-                          struct mako_sink *const *sinks, size_t at, size_t count)
+static size_t load_window(struct window *window, struct mako_sink *const *sinks,
+                          size_t at, size_t count)
 {
+    const struct mako_str *streams = window->streams;
+
     window_begin(window);
     if (streams[at].len > KEY_ID_MAX) {
         window->statuses[at] = MAKO_NOT_FOUND;
@@ -726,7 +790,7 @@ static size_t load_window(struct window *window, const struct mako_str *streams,
            add_load(window, streams[at], sinks[at], at))
         at++;
     for_groups(window, load_group);
-    load_rest(window, streams);
+    finish_rest(window, load_one);
     return at;
 }
 
@@ -741,8 +805,9 @@ int redis_load_many(void *handle, const struct mako_str *streams,
     window = window_new(store, statuses, err);
     if (window == NULL)
         return mako_fail(err, MAKO_E_NOMEM, "no memory");
+    window->streams = streams;
     for (size_t at = 0; at < count;)
-        at = give_up(window, load_window(window, streams, sinks, at, count), count);
+        at = give_up(window, load_window(window, sinks, at, count), count);
     window_free(window);
     return MAKO_OK;
 }

@@ -469,7 +469,7 @@ static bool check_master(struct store *store, struct node *node, int64_t deadlin
     if (fine && store->settings.power) {
         fine = session_believed(session, deadline, trouble) ||
                trouble->kind == TROUBLE_BROKEN;
-        if (!session->proof.proven && proof->proven)
+        if (fine && !session->proof.proven && proof->proven)
             *proof = session->proof;
     }
     node_return(session);
@@ -485,7 +485,7 @@ static bool check_masters(struct store *store, int64_t deadline, struct proof *p
     size_t count, fine = 0;
     bool wrong = false;
 
-    masters = route_masters(store->route, &count, trouble);
+    masters = route_masters(store->route, deadline, &count, trouble);
     for (size_t i = 0; i < count; i++) {
         if (!wrong && check_master(store, masters[i], deadline, proof, trouble))
             fine++;

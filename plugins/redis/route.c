@@ -410,18 +410,34 @@ static void doubt_unused(struct route *route)
     route->picked_at = now;
 }
 
-bool route_pick(struct route *route, uint16_t slot, int64_t deadline, struct node **node,
-                struct trouble *trouble)
+/* Locked.  What is in doubt is asked for. */
+static void refresh(struct route *route, int64_t deadline, struct trouble *trouble)
 {
-    bool found;
-
     trouble->kind = TROUBLE_NONE;
-    pthread_mutex_lock(&route->lock);
     while (route->asking && wait_learnt(route, deadline))
         ;
     doubt_unused(route);
     if (route->stale && !route->asking && now_ms() >= route->ask_at)
         (void)learn(route, deadline, trouble);
+}
+
+bool route_known(struct route *route, uint16_t slot, struct node **node)
+{
+    bool found;
+
+    pthread_mutex_lock(&route->lock);
+    found = pick(route, slot, node);
+    pthread_mutex_unlock(&route->lock);
+    return found;
+}
+
+bool route_pick(struct route *route, uint16_t slot, int64_t deadline, struct node **node,
+                struct trouble *trouble)
+{
+    bool found;
+
+    pthread_mutex_lock(&route->lock);
+    refresh(route, deadline, trouble);
     found = pick(route, slot, node);
     if (!found)
         route->stale = true;
@@ -460,13 +476,15 @@ bool route_moved(struct route *route, uint16_t slot, const struct endpoint *endp
     return at != SLOT_NOBODY || trouble_set(trouble, TROUBLE_NOMEM, "no memory");
 }
 
-struct node **route_masters(struct route *route, size_t *count, struct trouble *trouble)
+struct node **route_masters(struct route *route, int64_t deadline, size_t *count,
+                            struct trouble *trouble)
 {
     struct node **list;
     size_t used = 0;
     bool owns[MASTERS_MAX] = {false};
 
     pthread_mutex_lock(&route->lock);
+    refresh(route, deadline, trouble);
     list = malloc((route->count + 1) * sizeof(struct node *));
     for (size_t slot = 0; slot < SLOTS; slot++)
         if (route->owner[slot] < route->count)

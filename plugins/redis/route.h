@@ -18,6 +18,8 @@ bool route_learn(struct route *route, int64_t deadline, struct trouble *trouble)
 /* The node for a slot, with a reference for the caller. */
 bool route_pick(struct route *route, uint16_t slot, int64_t deadline, struct node **node,
                 struct trouble *trouble);
+/* The same without asking anybody, if it is known. */
+bool route_known(struct route *route, uint16_t slot, struct node **node);
 /* The node at an endpoint that a server named; as above. */
 bool route_at(struct route *route, const struct endpoint *endpoint, struct node **node,
               struct trouble *trouble);
@@ -28,6 +30,7 @@ bool route_moved(struct route *route, uint16_t slot, const struct endpoint *endp
 void route_doubt(struct route *route);
 
 /* All masters, a reference each, in an array to be freed; NULL: trouble says why. */
-struct node **route_masters(struct route *route, size_t *count, struct trouble *trouble);
+struct node **route_masters(struct route *route, int64_t deadline, size_t *count,
+                            struct trouble *trouble);
 
 #endif

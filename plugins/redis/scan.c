@@ -14,6 +14,7 @@ struct scan {
     struct mako_visitor *visitor;
     const char *pattern;
     struct conn *conn;
+    bool begun;   /* a master was asked for its keys */
     bool stopped; /* by the visitor */
 };
 
@@ -31,6 +32,9 @@ static bool page_read(struct page *page)
     if (cursor == NULL || keys == NULL || !reply_is_text(cursor) ||
         cursor->len >= CURSOR_MAX || keys->type != REPLY_ARRAY)
         return false;
+    for (size_t i = 0; i < keys->len; i++)
+        if (!reply_is_text(keys->items[i]))
+            return false;
     page->cursor = cursor;
     page->keys = keys;
     return true;
@@ -84,8 +88,7 @@ static bool visit(const struct scan *scan, const struct reply *key,
     struct mako_visitor *visitor = scan->visitor;
     struct head head;
 
-    if (!reply_is_text(key) ||
-        !key_decode(&scan->store->settings, key->text, key->len, id, &stream.len))
+    if (!key_decode(&scan->store->settings, key->text, key->len, id, &stream.len))
         return true;
     if (value->type == REPLY_BULK && value->len == 0)
         return true; /* removed meanwhile */
@@ -161,22 +164,42 @@ static bool scan_pages(struct scan *scan, struct trouble *trouble)
     return true;
 }
 
-/* Until the connection stands, a scan is tried like any operation. */
-static bool scan_master(struct scan *scan, struct node *node, struct trouble *trouble)
+static bool scan_master(struct scan *scan, struct node *node, int64_t deadline,
+                        struct trouble *trouble)
 {
     struct store *store = scan->store;
-    int64_t deadline = task_deadline(store), pause = 0;
+    int64_t pause = 0;
     struct session *session;
     bool done;
 
     while (!node_private(node, deadline, &session, trouble))
-        if (trouble_status(trouble->kind) != MAKO_E_UNAVAILABLE ||
+        if (!scan->begun || trouble_status(trouble->kind) != MAKO_E_UNAVAILABLE ||
             !task_pause(&store->settings, &pause, deadline))
             return false;
     scan->conn = session->conn;
+    scan->begun = true;
     done = scan_pages(scan, trouble);
     node_return(session);
     return done;
+}
+
+static bool scan_masters(struct scan *scan, int64_t deadline, struct trouble *trouble)
+{
+    struct store *store = scan->store;
+    size_t count;
+    struct node **masters = route_masters(store->route, deadline, &count, trouble);
+    bool fine = count > 0;
+
+    for (size_t i = 0; i < count; i++) {
+        if (fine && !scan->stopped)
+            fine = scan_master(scan, masters[i],
+                               scan->begun ? task_deadline(store) : deadline, trouble);
+        node_unref(masters[i]);
+    }
+    free(masters);
+    if (!fine && trouble_status(trouble->kind) == MAKO_E_UNAVAILABLE)
+        route_doubt(store->route);
+    return fine;
 }
 
 int redis_scan(void *handle, struct mako_str prefix, struct mako_visitor *visitor,
@@ -186,24 +209,19 @@ int redis_scan(void *handle, struct mako_str prefix, struct mako_visitor *visito
     char pattern[KEY_PATTERN_MAX];
     struct scan scan = {.store = store, .visitor = visitor, .pattern = pattern};
     struct trouble trouble = {.kind = TROUBLE_NONE};
-    struct node **masters;
-    size_t count;
-    bool fine = true;
+    int64_t deadline = task_deadline(store), pause = 0;
     int status = MAKO_OK;
+    bool fine;
 
     if (!key_pattern(&store->settings, prefix, pattern))
         return MAKO_OK; /* no id is so long */
-    masters = route_masters(store->route, &count, &trouble);
-    for (size_t i = 0; i < count; i++) {
-        if (fine && !scan.stopped)
-            fine = scan_master(&scan, masters[i], &trouble);
-        node_unref(masters[i]);
-    }
-    free(masters);
-    if (!fine || count == 0)
+    /* Until a master was asked, a scan is tried like any operation. */
+    do
+        fine = scan_masters(&scan, deadline, &trouble);
+    while (!fine && !scan.begun && trouble_status(trouble.kind) == MAKO_E_UNAVAILABLE &&
+           task_pause(&store->settings, &pause, deadline));
+    if (!fine)
         status = mako_fail(err, trouble_status(trouble.kind), "%s", trouble.text);
     task_remember(store, status);
-    if (status == MAKO_E_UNAVAILABLE)
-        route_doubt(store->route);
     return status;
 }

@@ -61,6 +61,9 @@ static void open_fails(const char *endpoints, const char *options, int want,
     ", \"op_timeout\": \"60s\", \"io_timeout\": \"30s\", \"wait_timeout\": \"30s\""
 #define CLUSTER ", \"mode\": \"cluster\""
 
+/* Slots between two streams of a batch that is no run of slots. */
+#define STEP 41u
+
 /* A stream for each slot. */
 static char names[SLOTS][16];
 
@@ -179,6 +182,57 @@ Test(redis_cluster, every_slot)
         count += seen[i];
     cr_assert_eq(count, SLOTS, "%zu of %d streams are listed", count, SLOTS);
     cr_assert_eq(counter(store, "redirects"), 0, "each was asked of its own master");
+    mako_store_unref(store);
+}
+
+/* A master without a replica dies: a batch does what is for the others. */
+Test(redis_cluster, a_batch_while_a_master_is_away)
+{
+    static struct mako_save saves[SLOTS / STEP];
+    static const struct mako_save *pointers[SLOTS / STEP];
+    static const char *streams[SLOTS / STEP];
+    static int statuses[SLOTS / STEP];
+    const struct mako_expect any = {
+        .struct_size = sizeof any, .schema_min = 1, .schema_max = 1};
+    static const struct mako_expect *expects[SLOTS / STEP];
+    static mako_snapshot *snapshots[SLOTS / STEP];
+    struct mako_error err = {""};
+    mako_store *store;
+
+    begin();
+    name_streams();
+    store = must_open_nodes(getenv("MAKO_TEST_REDIS"),
+                            CLUSTER ", \"wait_replicas\": 0, \"op_timeout\": \"4s\"");
+    for (size_t i = 0; i < SLOTS / STEP; i++) {
+        streams[i] = names[i * STEP];
+        expects[i] = &any;
+        saves[i] = (struct mako_save){.struct_size = sizeof saves[i],
+                                      .seq = 1,
+                                      .schema = 1,
+                                      .state = "",
+                                      .state_len = 1};
+        pointers[i] = &saves[i];
+    }
+    for (size_t i = 0; i < node_count; i++)
+        if (server_says(&nodes[i], "ROLE", "slave"))
+            (void)kill(nodes[i].pid, SIGKILL);
+    (void)kill(nodes[0].pid, SIGKILL); /* the master of slots 0 to 5460 */
+    cr_assert_eq(
+        mako_store_save_many(store, streams, pointers, SLOTS / STEP, statuses, &err),
+        MAKO_OK, "%s", err.text);
+    for (size_t i = 0; i < SLOTS / STEP; i++)
+        cr_assert_eq(statuses[i], i * STEP <= 5460 ? MAKO_E_UNAVAILABLE : MAKO_OK,
+                     "slot %zu: %s: %s", i * STEP, mako_status_name(statuses[i]),
+                     err.text);
+    cr_assert_eq(mako_store_load_many(store, streams, expects, SLOTS / STEP, snapshots,
+                                      NULL, statuses, &err),
+                 MAKO_OK, "%s", err.text);
+    for (size_t i = 0; i < SLOTS / STEP; i++) {
+        cr_assert_eq(statuses[i], i * STEP <= 5460 ? MAKO_E_UNAVAILABLE : MAKO_OK,
+                     "slot %zu: %s: %s", i * STEP, mako_status_name(statuses[i]),
+                     err.text);
+        mako_snapshot_unref(snapshots[i]);
+    }
     mako_store_unref(store);
 }
 
