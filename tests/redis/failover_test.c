@@ -542,13 +542,33 @@ static void wait_for_other_master(const struct server *old)
     } while (answer[0] != '*' || strstr(answer, port));
 }
 
+static bool count_one(void *arg, struct mako_str stream, const struct mako_meta *meta,
+                      uint64_t size)
+{
+    (void)stream, (void)meta, (void)size;
+    ++*(size_t *)arg;
+    return true;
+}
+
+/* A store that does nothing else finds the new master as well. */
+static void lists_all(mako_store *store)
+{
+    struct mako_error err = {""};
+    size_t count = 0;
+
+    cr_assert_eq(mako_store_scan(store, NULL, count_one, &count, &err), MAKO_OK, "%s",
+                 err.text);
+    cr_assert_eq(count, (size_t)THREADS * STREAMS);
+}
+
 Test(redis_sentinel, a_master_is_killed)
 {
-    mako_store *store;
+    mako_store *store, *lister;
     uint64_t since;
 
     find_nodes();
     store = open_nodes(SENTINEL);
+    lister = open_nodes(SENTINEL);
     begin_load(store);
     (void)kill(nodes[0].pid, SIGKILL);
     since = now_ms();
@@ -558,7 +578,9 @@ Test(redis_sentinel, a_master_is_killed)
     (void)all_acked_since(now_ms());
     end_load();
     nothing_lost(SENTINEL);
+    lists_all(lister);
     mako_store_unref(store);
+    mako_store_unref(lister);
 }
 
 /* As long as it takes itself for a master, it says OK to saves that it will lose. */
