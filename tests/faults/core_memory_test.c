@@ -999,13 +999,16 @@ struct setup {
     const char *const *overrides;
 };
 
-#define SERVER "\"endpoints\": \"${R}\", \"key_prefix\": \"${P}\""
+#define SERVER  "\"endpoints\": \"${R}\", \"key_prefix\": \"${P}\""
+#define PATIENT "io_timeout=30s", "wait_timeout=30s"
 
-static const struct setup single = {.options = SERVER};
-static const struct setup cluster = {.options = SERVER ", \"mode\": \"cluster\""};
+static const struct setup single = {.options = SERVER,
+                                    .overrides = (const char *const[]){PATIENT, NULL}};
+static const struct setup cluster = {.options = SERVER ", \"mode\": \"cluster\"",
+                                     .overrides = (const char *const[]){PATIENT, NULL}};
 static const struct setup sentinel = {
     .options = SERVER ", \"mode\": \"sentinel\"",
-    .overrides = (const char *const[]){"sentinel_master=mako", NULL}};
+    .overrides = (const char *const[]){"sentinel_master=mako", PATIENT, NULL}};
 
 static void name_server(const char *prefix)
 {

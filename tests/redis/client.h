@@ -21,6 +21,10 @@
 
 #define MIB    (1u << 20)
 #define ALWAYS "--appendonly", "yes", "--appendfsync", "always"
+/* Options of a store that a slow machine may keep waiting. */
+#define PATIENT                                             \
+    ", \"op_timeout\": \"120s\", \"io_timeout\": \"60s\", " \
+    "\"connect_timeout\": \"60s\", \"wait_timeout\": \"60s\""
 
 extern struct server server;
 /* For .fini of a suite. */

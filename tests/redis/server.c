@@ -189,11 +189,16 @@ void server_start(struct server *server)
     cr_assert_fail("redis-server does not start; %s/log says why", server->dir);
 }
 
+/* The port may be taken for a moment, by a connection of somebody else. */
 static void again(struct server *server, bool (*ready)(const struct server *server))
 {
-    for (unsigned i = 0; i < TRIES; i++)
+    const struct timespec pause = {.tv_nsec = 200000000};
+
+    for (unsigned i = 0; i < TRIES; i++) {
         if (launch(server, ready))
             return;
+        (void)nanosleep(&pause, NULL);
+    }
     cr_assert_fail("redis-server does not start again; %s/log says why", server->dir);
 }
 

@@ -62,7 +62,7 @@ if [ "${2-}" = absent ]; then
     trap 'kill "$tunnel"; wait "$tunnel"; rm -rf "$work"' EXIT
     cat >"$work/mako.json" <<END
 { "stores": { "default": { "plugin": "redis", "durability": "crash", "options": {
-    "unix_socket": "$work/socket", "op_timeout": "3s" } } } }
+    "unix_socket": "$work/socket", "op_timeout": "60s" } } } }
 END
     tunnel redis.test
     "$tool" "${store[@]}" save big --sequence 1 --schema 1 "$work/big" || wrong "save"
@@ -70,7 +70,7 @@ END
     kill "$tunnel"
     wait "$tunnel"
     tunnel evil.example
-    refused 'default'
+    refused 'default' -o op_timeout=3s
     grep -q 'Rejected by CERT' "$work/stunnel.log" || wrong "$(cat "$work/stunnel.log")"
     exit $((bad > 0))
 fi
@@ -78,7 +78,7 @@ fi
 cat >"$work/mako.json" <<END
 { "stores": { "default": { "plugin": "redis", "durability": "crash", "options": {
     "endpoints": "$MAKO_TEST_REDIS", "tls": true, "tls_ca": "$certs/ca.crt",
-    "op_timeout": "3s",
+    "op_timeout": "60s",
     "tls_cert": "$certs/client.crt", "tls_key": "$certs/client.key" } } } }
 END
 "$tool" "${store[@]}" save big --sequence 1 --schema 1 "$work/big" || wrong "save"
@@ -90,7 +90,7 @@ refused 'self.signed|issuer|unable to' -o "tls_ca=$certs/other-ca.crt"
 refused 'nowhere' -o "tls_ca=$certs/nowhere"
 
 # Without a certificate of our own, and without TLS at all.
-sed -i.whole '/tls_cert/d; s/"op_timeout": "3s",/"op_timeout": "3s" } } } }/' "$work/mako.json"
+sed -i.whole '/tls_cert/d; s/"op_timeout": "60s",/"op_timeout": "60s" } } } }/' "$work/mako.json"
 refused 'default' -o op_timeout=1s
 sed -i 's/"tls": true, "tls_ca".*/"db": 0,/' "$work/mako.json"
 refused 'default' -o op_timeout=1s

@@ -107,7 +107,7 @@ Test(redis_tls, a_server_dies_in_the_middle)
 
     count_pipes();
     cr_assert_eq(find_servers(&one, 1), 1);
-    store = must_open_tls(one.port, "2s");
+    store = must_open_tls(one.port, "10s");
     must_save(store, "a", 1, MIB);
     cr_assert_eq(kept(store, "a"), 1);
     for (size_t i = 0; i < SAVERS; i++) {
@@ -117,8 +117,11 @@ Test(redis_tls, a_server_dies_in_the_middle)
             pthread_create(&savers[i].thread, NULL, save_until_failure, &savers[i]), 0);
     }
     moved = counter(store, "bytes_out");
-    while (counter(store, "bytes_out") < moved + 20ull * MIB)
+    start = now_ms();
+    while (counter(store, "bytes_out") < moved + 20ull * MIB) {
+        cr_assert_lt(now_ms() - start, 60000, "the savers do not go on");
         breathe();
+    }
     start = now_ms();
     (void)kill(one.pid, SIGKILL);
     for (size_t i = 0; i < SAVERS; i++) {

@@ -133,7 +133,7 @@ Test(redis_wire, a_load_is_one_round_trip_up_to_4_kib)
     mako_store *store;
 
     begin();
-    store = must_open("crash", "");
+    store = must_open("crash", PATIENT);
     load_costs(store, 0, 1, 1);
     load_costs(store, 1024, 2, 1);
     load_costs(store, 4096, 3, 1);
@@ -150,7 +150,7 @@ Test(redis_wire, a_save_is_one_round_trip)
     struct mako_meta meta;
 
     begin();
-    store = must_open("crash", "");
+    store = must_open("crash", PATIENT);
     must_save(store, "a", 1, 100); /* its connection is made */
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         (void)trips(store);
@@ -170,7 +170,7 @@ Test(redis_wire, a_batch_is_one_round_trip)
     mako_store *store;
 
     begin();
-    store = must_open("crash", "");
+    store = must_open("crash", PATIENT);
     batch_make(&batch, 1, 1000);
     batch_must_save(store, &batch); /* finds out that there are transactions */
     batch_make(&batch, 2, 1000);
