@@ -27,6 +27,7 @@ enum {
     MIB = 1024 * 1024,
     DEPTH = 64, /* of a batch, and of the pipeline beside it */
     THREADS = 8,
+    TRIES = 10,
     PATIENCE_MS = 20000
 };
 
@@ -39,19 +40,23 @@ struct server {
     redisContext *peer;
 };
 
+/* Below the ports that the kernel gives away.  0: none. */
 static uint16_t free_port(void)
 {
     struct sockaddr_in at = {.sin_family = AF_INET,
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof at;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool bound = false;
 
-    if (fd < 0 || bind(fd, (struct sockaddr *)&at, len) != 0 ||
-        getsockname(fd, (struct sockaddr *)&at, &len) != 0)
-        at.sin_port = 0;
-    if (fd >= 0)
-        (void)close(fd);
-    return ntohs(at.sin_port);
+    for (unsigned i = 0; i < 1000 && !bound; i++) {
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        at.sin_port = htons(
+            (uint16_t)(10000 + (bench_now() / 7 + (uint64_t)getpid() * 131) % 22000));
+        bound = fd >= 0 && bind(fd, (struct sockaddr *)&at, sizeof at) == 0;
+        if (fd >= 0)
+            (void)close(fd);
+    }
+    return bound ? ntohs(at.sin_port) : 0;
 }
 
 /* In the child. */
@@ -72,6 +77,19 @@ static _Noreturn void become_server(const char *dir, uint16_t port, bool always)
     _exit(127);
 }
 
+/* On the port there might be another. */
+static bool is_ours(const struct server *server)
+{
+    redisReply *reply = redisCommand(server->peer, "INFO server");
+    char pid[32];
+    bool ours;
+
+    (void)snprintf(pid, sizeof pid, "\nprocess_id:%d\r", (int)server->pid);
+    ours = reply && reply->str && strstr(reply->str, pid);
+    freeReplyObject(reply);
+    return ours;
+}
+
 /* MAKO_NOT_FOUND: there is no redis-server on this machine. */
 static int await_server(struct server *server, struct mako_error *err)
 {
@@ -87,7 +105,7 @@ static int await_server(struct server *server, struct mako_error *err)
                        : mako_fail(err, MAKO_E_UNAVAILABLE, "redis-server ended at once");
         }
         server->peer = redisConnect("127.0.0.1", server->port);
-        if (server->peer && !server->peer->err)
+        if (server->peer && !server->peer->err && is_ours(server))
             return MAKO_OK;
         redisFree(server->peer);
         server->peer = NULL;
@@ -109,16 +127,22 @@ static int start_server(const struct bench *bench, const char *name, bool always
         free(dir);
         return status;
     }
-    server->port = free_port();
-    server->pid = fork();
-    if (server->pid == 0)
-        become_server(dir, server->port, always);
-    free(dir);
-    if (server->pid < 0) {
-        server->pid = 0;
-        return mako_fail(err, MAKO_E_UNAVAILABLE, "fork: %s", strerror(errno));
+    for (unsigned i = 0; i < TRIES; i++) {
+        server->port = free_port();
+        server->pid = fork();
+        if (server->pid == 0)
+            become_server(dir, server->port, always);
+        if (server->pid < 0) {
+            server->pid = 0;
+            status = mako_fail(err, MAKO_E_UNAVAILABLE, "fork: %s", strerror(errno));
+            break;
+        }
+        status = await_server(server, err);
+        if (status != MAKO_E_UNAVAILABLE || server->pid > 0)
+            break;
     }
-    return await_server(server, err);
+    free(dir);
+    return status;
 }
 
 static void stop_server(struct server *server)

@@ -185,26 +185,42 @@ Test(show, json_on_a_terminal)
     (void)fclose(plain);
 }
 
+static int64_t now_ms(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 /* The bar goes before anything else is written; parts that make no sense are taken as the
  * nearest that do, or show nothing. */
 Test(show, bars)
 {
     FILE *out = terminal();
     const char *text;
+    int64_t from;
+    bool early;
 
     cr_assert(dup2(fileno(out), STDERR_FILENO) >= 0);
     progress("work", -1);
+    from = now_ms();
     progress("work", 7);
     text = written(stderr);
     cr_expect_eq(strncmp(text, "\rwork [#####", 12), 0, "%s", text);
     cr_expect_not_null(strstr(text, "#] 700 %"), "%s", text);
-    progress("work", 0.5); /* too early for another look */
+    progress("work", 0.5); /* too early for another look, if we are quick */
+    early = now_ms() - from < 100;
     log_line(NULL, MAKO_LOG_ERROR, "one\a");
     log_line(NULL, MAKO_LOG_WARN, "two");
     log_line(NULL, MAKO_LOG_INFO, "three");
     text = written(stderr);
-    cr_expect_null(strstr(text, "50 %"), "%s", text);
-    cr_expect_eq(strncmp(text, "\r      ", 7), 0, "%s", text);
+    if (early) {
+        cr_expect_null(strstr(text, "50 %"), "%s", text);
+        cr_expect_eq(strncmp(text, "\r      ", 7), 0, "%s", text);
+    } else {
+        cr_expect_not_null(strstr(text, "\r      "), "%s", text);
+    }
     cr_expect_not_null(strstr(text, "error: "));
     cr_expect_not_null(strstr(text, "one\\x07"));
     cr_expect_not_null(strstr(text, "warning: "));

@@ -130,7 +130,7 @@ is "$(wc -l <out)" 8
 run 0 -c f.json ls from/
 is "$(awk '{ print $1 }' out | tr '\n' ' ')" "STREAM from/dash from/pipe "
 run 0 -c f.json ls orders
-is "$(awk 'NR > 1 { print $1, $2, $3, $5, $6, $7 }' out)" "orders/7 42 3 s 121 B"
+is "$(awk 'NR > 1 { print $1, $2, $3, $(NF - 1), $NF }' out)" "orders/7 42 3 121 B"
 run 0 -c f.json --json ls
 is "$(json out '#')" 7
 is "$(json out 5 stream)" $'odd\n\033[1mid'
