@@ -27,10 +27,11 @@ struct mako_process {
     bool verified; /* the snapshot's own event was seen, or there is no snapshot */
 
     uint64_t last; /* the policy's: sequence of the last snapshot that can be used */
-    bool heal;     /* what is stored is wrong: the next save is forced */
+    bool heal;     /* what is stored is wrong, and not to be kept for its sequence */
 
     int load_status;
-    struct mako_meta found;
+    struct mako_meta found;  /* by the load */
+    struct mako_meta stored; /* the same, or what was saved since */
     uint64_t folded, spared;
 };
 
@@ -264,6 +265,7 @@ static int load_snapshot(mako_process *p, struct mako_error *err)
     if (!p->store)
         return MAKO_NOT_FOUND;
     status = mako_store_load(p->store, p->stream, &expect, &snapshot, &p->found, err);
+    p->stored = p->found;
     if (status == MAKO_OK)
         status = adopt(p, snapshot, err);
     mako_snapshot_unref(snapshot);
@@ -472,21 +474,43 @@ int mako_bytes_put(mako_bytes *out, const void *bytes, size_t len)
     return MAKO_OK;
 }
 
+/* What was found wrong is still there; another process may have healed it. */
+static bool is_wrong_still(const mako_process *p)
+{
+    const struct mako_expect any = {.struct_size = sizeof any,
+                                    .schema_min = 1,
+                                    .schema_max = UINT32_MAX,
+                                    .kind = p->aggregate.kind};
+    struct mako_meta meta = {0};
+    mako_snapshot *snapshot = NULL;
+    int status = mako_store_load(p->store, p->stream, &any, &snapshot, &meta, NULL);
+
+    if (status != MAKO_OK)
+        return status == MAKO_DAMAGED;
+    mako_snapshot_unref(snapshot);
+    return meta.seq == p->stored.seq && meta.schema == p->stored.schema;
+}
+
 static int save_state(mako_process *p, const struct mako_bytes *bytes,
                       struct mako_error *err)
 {
-    const struct mako_save save = {.struct_size = sizeof save,
-                                   .flags = p->heal ? MAKO_SAVE_FORCE : 0,
-                                   .seq = p->seq,
-                                   .anchor = p->anchor,
-                                   .schema = p->aggregate.schema,
-                                   .kind = p->aggregate.kind,
-                                   .state = bytes->data,
-                                   .state_len = bytes->len};
+    struct mako_save save = {.struct_size = sizeof save,
+                             .seq = p->seq,
+                             .anchor = p->anchor,
+                             .schema = p->aggregate.schema,
+                             .kind = p->aggregate.kind,
+                             .state = bytes->data,
+                             .state_len = bytes->len};
     int status = mako_store_save(p->store, p->stream, &save, err);
 
-    if (status == MAKO_OK)
+    if (status == MAKO_STALE && p->heal && is_wrong_still(p)) {
+        save.flags = MAKO_SAVE_FORCE;
+        status = mako_store_save(p->store, p->stream, &save, err);
+    }
+    if (status == MAKO_OK) {
+        p->stored = (struct mako_meta){.seq = save.seq, .schema = save.schema};
         p->heal = false;
+    }
     /* Also where a later one is kept, or this one can never be: not again at every
      * event, but when the policy says so next. */
     if (status == MAKO_OK || status == MAKO_STALE || status == MAKO_E_LIMIT)

@@ -463,6 +463,33 @@ Test(process, a_damaged_snapshot_is_replayed_and_healed)
     probe_clear(&probe);
 }
 
+/* Two find it wrong; the one that is behind does not undo what the other has saved. */
+Test(process, two_heal)
+{
+    struct probe probe = PROBE_INITIAL;
+    struct app a = {.count = 0};
+    mako_store *store = must_open("probe", &probe, STORE);
+    mako_process *behind, *ahead;
+    struct mako_event event;
+
+    append(&a, 50, 1);
+    visit(store, &a, MAKO_NOT_FOUND);
+    a.count = 20;
+    behind = open_right(store, &a, MAKO_AHEAD);
+    ahead = open_right(store, &a, MAKO_AHEAD);
+    append(&a, 1, 1);
+    event = event_at(&a, 21);
+    cr_assert_eq(mako_process_push(ahead, &event, NULL), MAKO_OK);
+    cr_assert_eq(mako_process_take(ahead, MAKO_TAKE_NOW, NULL), MAKO_OK);
+    cr_assert_eq(mako_process_take(behind, MAKO_TAKE_NOW, NULL), MAKO_STALE);
+    cr_assert_eq(probe.records->meta.seq, 21);
+    mako_process_close(behind);
+    mako_process_close(ahead);
+    visit(store, &a, MAKO_OK);
+    mako_store_unref(store);
+    probe_clear(&probe);
+}
+
 Test(process, a_log_that_was_cut)
 {
     struct probe probe = PROBE_INITIAL;
