@@ -135,18 +135,37 @@ static bool is_away(const struct window *window, const struct node *node)
     return false;
 }
 
-/* One of its keys could not be had, for all the time that there was. */
+/* The node answered for another item of the window; NULL: anybody did. */
+static bool answered(const struct window *window, const struct node *node)
+{
+    bool found = false;
+
+    for (size_t i = 0; i < window->count && !found; i++) {
+        const struct item *item = &window->items[i];
+        struct node *other = NULL;
+
+        if (!item->done || window->statuses[item->index] == MAKO_E_UNAVAILABLE)
+            continue;
+        if (node != NULL)
+            (void)route_known(window->store->route, item->key.slot, &other);
+        found = other == node;
+        node_unref(other);
+    }
+    return found;
+}
+
+/* One of its keys could not be had, for all the time that there was, nor another. */
 static void note_away(struct window *window, const struct key *key)
 {
-    struct node *node;
+    struct node *node = NULL;
+    bool known = route_known(window->store->route, key->slot, &node);
 
-    if (window->away_count == AWAY_MAX ||
-        !route_known(window->store->route, key->slot, &node))
-        window->lost = true;
-    else if (is_away(window, node))
-        node_unref(node);
-    else
-        window->away[window->away_count++] = node;
+    if (!answered(window, node) && !is_away(window, node)) {
+        window->lost |= !known || window->away_count == AWAY_MAX;
+        if (!window->lost)
+            window->away[window->away_count++] = node_ref(node);
+    }
+    node_unref(node);
 }
 
 static int not_again(struct mako_error *why)
@@ -230,13 +249,12 @@ static void finish_one(struct window *window, struct item *item, one_fn *run)
     struct mako_error why = {""};
     int status;
 
-    if (now_ms() >= window->deadline) {
-        status = mako_fail(&why, MAKO_E_UNAVAILABLE, "no time is left for it");
-    } else {
+    if (now_ms() < window->deadline)
         status = run(window, item, &why);
-        if (status == MAKO_E_UNAVAILABLE)
-            note_away(window, &item->key);
-    }
+    else
+        status = mako_fail(&why, MAKO_E_UNAVAILABLE, "no time is left for it");
+    if (status == MAKO_E_UNAVAILABLE)
+        note_away(window, &item->key);
     finish(window, item, status, &why);
 }
 

@@ -202,54 +202,91 @@ Test(redis_cluster, every_slot)
     mako_store_unref(store);
 }
 
+/* Streams of every STEP-th slot, in one batch. */
+enum {
+    WIDE = SLOTS / STEP
+};
+
+static const char *wide[WIDE];
+static int wide_statuses[WIDE];
+
+static mako_store *open_wide(void)
+{
+    begin();
+    name_streams();
+    for (size_t i = 0; i < WIDE; i++)
+        wide[i] = names[i * STEP];
+    return must_open_nodes(getenv("MAKO_TEST_REDIS"),
+                           CLUSTER ", \"wait_replicas\": 0, \"op_timeout\": \"6s\"");
+}
+
+/* All but those of the slots from first to last. */
+static void must_be_done_but(size_t first, size_t last, const struct mako_error *err)
+{
+    for (size_t i = 0; i < WIDE; i++) {
+        size_t slot = i * STEP;
+
+        cr_assert_eq(wide_statuses[i],
+                     slot >= first && slot <= last ? MAKO_E_UNAVAILABLE : MAKO_OK,
+                     "slot %zu: %s: %s", slot, mako_status_name(wide_statuses[i]),
+                     err->text);
+    }
+}
+
+static void save_wide_but(mako_store *store, size_t first, size_t last)
+{
+    const struct mako_save save = {
+        .struct_size = sizeof save, .seq = 1, .schema = 1, .state = "", .state_len = 1};
+    const struct mako_save *saves[WIDE];
+    struct mako_error err = {""};
+
+    for (size_t i = 0; i < WIDE; i++)
+        saves[i] = &save;
+    cr_assert_eq(mako_store_save_many(store, wide, saves, WIDE, wide_statuses, &err),
+                 MAKO_OK, "%s", err.text);
+    must_be_done_but(first, last, &err);
+}
+
+static void load_wide_but(mako_store *store, size_t first, size_t last)
+{
+    const struct mako_expect any = {
+        .struct_size = sizeof any, .schema_min = 1, .schema_max = 1};
+    const struct mako_expect *expects[WIDE];
+    mako_snapshot *snapshots[WIDE];
+    struct mako_error err = {""};
+
+    for (size_t i = 0; i < WIDE; i++)
+        expects[i] = &any;
+    cr_assert_eq(mako_store_load_many(store, wide, expects, WIDE, snapshots, NULL,
+                                      wide_statuses, &err),
+                 MAKO_OK, "%s", err.text);
+    for (size_t i = 0; i < WIDE; i++)
+        mako_snapshot_unref(snapshots[i]);
+    must_be_done_but(first, last, &err);
+}
+
 /* A master without a replica dies: a batch does what is for the others. */
 Test(redis_cluster, a_batch_while_a_master_is_away)
 {
-    static struct mako_save saves[SLOTS / STEP];
-    static const struct mako_save *pointers[SLOTS / STEP];
-    static const char *streams[SLOTS / STEP];
-    static int statuses[SLOTS / STEP];
-    const struct mako_expect any = {
-        .struct_size = sizeof any, .schema_min = 1, .schema_max = 1};
-    static const struct mako_expect *expects[SLOTS / STEP];
-    static mako_snapshot *snapshots[SLOTS / STEP];
-    struct mako_error err = {""};
-    mako_store *store;
+    mako_store *store = open_wide();
 
-    begin();
-    name_streams();
-    store = must_open_nodes(getenv("MAKO_TEST_REDIS"),
-                            CLUSTER ", \"wait_replicas\": 0, \"op_timeout\": \"4s\"");
-    for (size_t i = 0; i < SLOTS / STEP; i++) {
-        streams[i] = names[i * STEP];
-        expects[i] = &any;
-        saves[i] = (struct mako_save){.struct_size = sizeof saves[i],
-                                      .seq = 1,
-                                      .schema = 1,
-                                      .state = "",
-                                      .state_len = 1};
-        pointers[i] = &saves[i];
-    }
     for (size_t i = 0; i < node_count; i++)
         if (server_says(&nodes[i], "ROLE", "slave"))
             (void)kill(nodes[i].pid, SIGKILL);
     (void)kill(nodes[0].pid, SIGKILL); /* the master of slots 0 to 5460 */
-    cr_assert_eq(
-        mako_store_save_many(store, streams, pointers, SLOTS / STEP, statuses, &err),
-        MAKO_OK, "%s", err.text);
-    for (size_t i = 0; i < SLOTS / STEP; i++)
-        cr_assert_eq(statuses[i], i * STEP <= 5460 ? MAKO_E_UNAVAILABLE : MAKO_OK,
-                     "slot %zu: %s: %s", i * STEP, mako_status_name(statuses[i]),
-                     err.text);
-    cr_assert_eq(mako_store_load_many(store, streams, expects, SLOTS / STEP, snapshots,
-                                      NULL, statuses, &err),
-                 MAKO_OK, "%s", err.text);
-    for (size_t i = 0; i < SLOTS / STEP; i++) {
-        cr_assert_eq(statuses[i], i * STEP <= 5460 ? MAKO_E_UNAVAILABLE : MAKO_OK,
-                     "slot %zu: %s: %s", i * STEP, mako_status_name(statuses[i]),
-                     err.text);
-        mako_snapshot_unref(snapshots[i]);
-    }
+    save_wide_but(store, 0, 5460);
+    load_wide_but(store, 0, 5460);
+    mako_store_unref(store);
+}
+
+/* Nor is one slot that is nobody's the end of it. */
+Test(redis_cluster, a_batch_with_a_slot_of_nobody)
+{
+    mako_store *store = open_wide();
+
+    for (size_t i = 0; i < node_count; i++)
+        cr_assert(server_says(&nodes[i], "CLUSTER DELSLOTS 41", "+OK"));
+    save_wide_but(store, STEP, STEP);
     mako_store_unref(store);
 }
 

@@ -510,6 +510,41 @@ Test(redis_trouble, a_late_batch_without_a_right)
     mako_store_unref(all);
 }
 
+/* The right to transactions is taken from a connection at work: what is there stays. */
+Test(redis_trouble, a_batch_that_may_not_be_one_any_more)
+{
+    static const char *const taken[] = {"multi", "exec"};
+    mako_store *all, *some;
+
+    start(NULL, NULL, NULL, NULL);
+    if (!server_says(&server, "EVAL \"return type(redis.acl_check_cmd)\" 0", "function"))
+        cr_skip_test("a server before 7.0 tells no script of rights");
+    make_user();
+    all = must_open("crash", "");
+    for (size_t i = 0; i < 2; i++) {
+        int statuses[3];
+        struct mako_error err = {""};
+        char command[64];
+
+        some = must_open("crash", AS_USER);
+        must_save_batch(some, 100 * (i + 1));
+        (void)snprintf(command, sizeof command, "ACL SETUSER snapshots -%s", taken[i]);
+        must_answer(command, "+OK");
+        must_answer("CONFIG SET maxmemory 1", "+OK");
+        save_batch(some, 100 * (i + 1) + 50, statuses, &err);
+        for (size_t k = 0; k < 3; k++) {
+            cr_assert_eq(statuses[k], MAKO_E_NO_SPACE, "-%s: %s", taken[i],
+                         mako_status_name(statuses[k]));
+            cr_assert_eq(kept(all, streams[k]), 100 * (i + 1) + k, "-%s", taken[i]);
+        }
+        must_answer("CONFIG SET maxmemory 0", "+OK");
+        (void)snprintf(command, sizeof command, "ACL SETUSER snapshots +%s", taken[i]);
+        must_answer(command, "+OK");
+        mako_store_unref(some);
+    }
+    mako_store_unref(all);
+}
+
 Test(redis_trouble, without_the_right_to_ask_for_settings)
 {
     mako_store *store;
