@@ -474,8 +474,9 @@ int mako_bytes_put(mako_bytes *out, const void *bytes, size_t len)
     return MAKO_OK;
 }
 
-/* What was found wrong is still there; another process may have healed it. */
-static bool is_wrong_still(const mako_process *p)
+/* A later one is stored.  It goes where it is what was found wrong; another process may
+ * have healed it. */
+static int heal(const mako_process *p, struct mako_save *save, struct mako_error *err)
 {
     const struct mako_expect any = {.struct_size = sizeof any,
                                     .schema_min = 1,
@@ -483,12 +484,19 @@ static bool is_wrong_still(const mako_process *p)
                                     .kind = p->aggregate.kind};
     struct mako_meta meta = {0};
     mako_snapshot *snapshot = NULL;
-    int status = mako_store_load(p->store, p->stream, &any, &snapshot, &meta, NULL);
+    struct mako_error why = {""};
+    int status = mako_store_load(p->store, p->stream, &any, &snapshot, &meta, &why);
 
-    if (status != MAKO_OK)
-        return status == MAKO_DAMAGED;
     mako_snapshot_unref(snapshot);
-    return meta.seq == p->stored.seq && meta.schema == p->stored.schema;
+    if (status < 0) {
+        *err = why;
+        return status;
+    }
+    if (status != MAKO_DAMAGED && (status != MAKO_OK || meta.seq != p->stored.seq ||
+                                   meta.schema != p->stored.schema))
+        return MAKO_STALE;
+    save->flags = MAKO_SAVE_FORCE;
+    return mako_store_save(p->store, p->stream, save, err);
 }
 
 static int save_state(mako_process *p, const struct mako_bytes *bytes,
@@ -503,10 +511,8 @@ static int save_state(mako_process *p, const struct mako_bytes *bytes,
                              .state_len = bytes->len};
     int status = mako_store_save(p->store, p->stream, &save, err);
 
-    if (status == MAKO_STALE && p->heal && is_wrong_still(p)) {
-        save.flags = MAKO_SAVE_FORCE;
-        status = mako_store_save(p->store, p->stream, &save, err);
-    }
+    if (status == MAKO_STALE && p->heal)
+        status = heal(p, &save, err);
     if (status == MAKO_OK) {
         p->stored = (struct mako_meta){.seq = save.seq, .schema = save.schema};
         p->heal = false;
