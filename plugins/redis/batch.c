@@ -214,6 +214,7 @@ static void place(struct window *window)
 static void for_groups(struct window *window, group_fn *run)
 {
     place(window);
+    window->lost = now_ms() >= window->deadline; /* who asks for routes waits in vain */
     for (size_t i = 0; i < window->count; i++) {
         struct group group;
 
@@ -247,13 +248,14 @@ typedef int one_fn(struct window *window, struct item *item, struct mako_error *
 static void finish_one(struct window *window, struct item *item, one_fn *run)
 {
     struct mako_error why = {""};
+    bool in_time = now_ms() < window->deadline;
     int status;
 
-    if (now_ms() < window->deadline)
+    if (in_time)
         status = run(window, item, &why);
     else
         status = mako_fail(&why, MAKO_E_UNAVAILABLE, "no time is left for it");
-    if (status == MAKO_E_UNAVAILABLE)
+    if (status == MAKO_E_UNAVAILABLE && (in_time || item->troubled))
         note_away(window, &item->key);
     finish(window, item, status, &why);
 }
