@@ -184,7 +184,20 @@ static void usual_mode(int fd)
     (void)fchmod(fd, 0666 & ~mask);
 }
 
-static int output_beside(const char *path, struct output *output)
+/* For the same people as the file whose place it takes, as far as we may.  Another group
+ * than that may do what everybody may. */
+static void same_mode(int fd, const struct stat *old)
+{
+    mode_t mode = old->st_mode & 0777;
+
+    if (fchown(fd, old->st_uid, old->st_gid) != 0 &&
+        fchown(fd, (uid_t)-1, old->st_gid) != 0)
+        mode = (mode & 0707) | (mode & 07) << 3;
+    (void)fchmod(fd, mode);
+}
+
+/* old is the file that is there, or NULL. */
+static int output_beside(const char *path, const struct stat *old, struct output *output)
 {
     char *real = realpath(path, NULL); /* through links */
     char *name, *temporary;
@@ -204,7 +217,10 @@ static int output_beside(const char *path, struct output *output)
         free(name);
         return cannot("write beside", path, errno);
     }
-    usual_mode(fd);
+    if (old)
+        same_mode(fd, old);
+    else
+        usual_mode(fd);
     *output = (struct output){fdopen(fd, "w"), name, temporary};
     if (!output->file)
         no_memory();
@@ -213,13 +229,15 @@ static int output_beside(const char *path, struct output *output)
 
 int output_open(const char *path, struct output *output)
 {
-    struct stat there;
+    struct stat old;
+    bool there;
 
     *output = (struct output){stdout, NULL, NULL};
     if (strcmp(path, "-") == 0)
         return EXIT_DONE;
-    if (stat(path, &there) != 0 ? errno == ENOENT : S_ISREG(there.st_mode))
-        return output_beside(path, output);
+    there = stat(path, &old) == 0;
+    if (there ? S_ISREG(old.st_mode) : errno == ENOENT)
+        return output_beside(path, there ? &old : NULL, output);
     output->file = fopen(path, "we");
     return output->file ? EXIT_DONE : cannot("write", path, errno);
 }

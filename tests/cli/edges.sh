@@ -80,6 +80,51 @@ is $? 2
 has err 'file: File too large'
 same file large
 is "$(find . -name 'file.*')" ''
+
+# A new file is as the umask has it.  One that takes the place of another is for the same
+# people; where its group cannot be kept, that may do no more than everybody.
+mask=$(umask)
+umask 027
+run 0 -c f.json load a --schema 1 --output new
+is "$(stat -c %a new)" 640
+umask 022
+chmod 600 new
+run 0 -c f.json load large --schema 1 --output new
+same new large
+is "$(stat -c %a new)" 600
+chmod 775 new
+ln -s new by-link
+run 0 -c f.json load a --schema 1 --output by-link
+same new state
+is "$(stat -c %a new)" 775
+noop_store none
+echo '{"stream":"a","sequence":1,"type":"t","time":"t","data":{"v":1}}' >one.jsonl
+chmod 600 new
+run 0 -c none.json replay --output new one.jsonl
+is "$(stat -c %a new)" 600
+as_nobody() { setpriv --clear-groups --reuid 65534 --regid "$@"; }
+if [ "$(id -u)" = 0 ]; then
+    chown 12345:12346 new
+    chmod 4654 new
+    run 0 -c f.json load a --schema 1 --output new
+    is "$(stat -c '%u:%g %a' new)" '12345:12346 654'
+    chmod 755 .
+    mkdir -m 777 public
+    install -o 12345 -g 12346 -m 664 state public/file
+    if as_nobody 65534 "$cli" -c none.json config >/dev/null 2>&1; then
+        as_nobody 65534 "$cli" -c none.json replay --output public/file one.jsonl >out 2>err
+        is $? 0
+        is "$(stat -c '%u:%g %a' public/file)" '65534:65534 644'
+        chown 12345:12346 public/file
+        chmod 664 public/file
+        as_nobody 12346 "$cli" -c none.json replay --output public/file one.jsonl \
+            >out 2>err
+        is $? 0
+        is "$(stat -c '%u:%g %a' public/file)" '65534:12346 664'
+    fi
+fi
+umask "$mask"
+
 # More than the store takes is not read to its end.
 printf '{"stores":{"s":{"plugin":"file","durability":"crash","max_snapshot":"4KiB",
   "options":{"dir":"small.d"}}}}\n' >small.json

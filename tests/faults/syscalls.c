@@ -92,6 +92,7 @@ static const struct row rows[] = {
     ROW(lseek, ON_FD, EIO, ESPIPE),
     ROW(getcwd, PLAIN, ENOENT, ENOMEM, EACCES),
     ROW(fchmod, ON_FD, EPERM, EIO),
+    ROW(fchown, ON_FD, EPERM, EIO),
     ROW(fstatfs, ON_FD, EIO, ENOSYS),
     ROW(dup, ON_FD, EMFILE, EINTR),
     ROW(getrandom, PLAIN, ENOSYS, EINTR),
