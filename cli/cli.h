@@ -160,6 +160,7 @@ struct listed {
     char *stream;
     struct mako_meta meta;
     uint64_t size;
+    size_t sight; /* how many the scan showed before it */
 };
 struct listing {
     struct listed *entries;

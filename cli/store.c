@@ -86,8 +86,9 @@ static bool listing_add(void *arg, struct mako_str stream, const struct mako_met
         listing->entries =
             must_alloc(listing->entries, listing->room * sizeof *listing->entries);
     }
-    listing->entries[listing->count++] =
-        (struct listed){must_copy(stream.ptr, stream.len), *meta, size};
+    listing->entries[listing->count] =
+        (struct listed){must_copy(stream.ptr, stream.len), *meta, size, listing->count};
+    listing->count++;
     return true;
 }
 
@@ -96,6 +97,15 @@ static int by_stream(const void *a, const void *b)
     const struct listed *left = a, *right = b;
 
     return strcmp(left->stream, right->stream);
+}
+
+static int by_stream_and_sight(const void *a, const void *b)
+{
+    const struct listed *left = a, *right = b;
+    int order = by_stream(a, b);
+
+    return order != 0 ? order
+                      : (left->sight > right->sight) - (left->sight < right->sight);
 }
 
 /* A scan may show a stream twice; the later sight counts. */
@@ -125,7 +135,8 @@ int listing_read(mako_store *store, const char *prefix, struct listing *listing)
         return failed(status, &err);
     }
     if (listing->count > 0)
-        qsort(listing->entries, listing->count, sizeof *listing->entries, by_stream);
+        qsort(listing->entries, listing->count, sizeof *listing->entries,
+              by_stream_and_sight);
     listing_unique(listing);
     return EXIT_DONE;
 }
