@@ -21,6 +21,14 @@
 
 #define NAME_MAX_LEN 32u
 #define OPTIONS_MAX  256u
+#define LINKS_MAX    40u /* as the system has it */
+
+/* A file that is checked. */
+struct found {
+    const char *path; /* as it was asked for: messages and its name are of that */
+    char *real;       /* through no link: what was checked is what is opened */
+    struct stat st;
+};
 
 struct entry {
     struct mako_plugin plugin;
@@ -78,32 +86,90 @@ static int check_directory_of(const char *path, struct mako_error *err)
     return check_owner(dir, &st, err);
 }
 
-/* The file, its directory, and, where the name is a link, the real file's directory. */
-static int check_file(const char *path, struct stat *st, struct mako_error *err)
+static int cannot_find(const char *path, struct mako_error *err)
 {
-    char *real;
-    int status;
+    return mako_fail(err, errno == ENOMEM ? MAKO_E_NOMEM : MAKO_E_CONFIG, "%s: %s", path,
+                     strerror(errno));
+}
 
-    if (strchr(path, '$')) /* dlopen() would put something else there */
-        return mako_fail(err, MAKO_E_CONFIG, "%s: a plugin's path may not contain '$'",
-                         path);
-    if (stat(path, st) != 0)
-        return mako_fail(err, MAKO_E_CONFIG, "%s: %s", path, strerror(errno));
-    if (!S_ISREG(st->st_mode))
-        return mako_fail(err, MAKO_E_CONFIG, "%s: not a regular file", path);
-    status = check_owner(path, st, err);
-    if (status == MAKO_OK)
-        status = check_directory_of(path, err);
+/* Where the link at points to, in new memory; NULL if it is no link.  False: errno. */
+static bool read_link(const char *at, char **next)
+{
+    char target[PATH_MAX];
+    ssize_t len = readlink(at, target, sizeof target);
+    int dir = (int)(strrchr(at, '/') + 1 - at);
+
+    *next = NULL;
+    if (len < 0)
+        return errno == EINVAL;
+    if (target[0] == '/')
+        dir = 0;
+    return asprintf(next, "%.*s%.*s", dir, at, (int)len, target) >= 0;
+}
+
+/* Who can write the directory of any link on the way from *at chooses the file.  *at is
+ * then where the way ends. */
+static int check_way(const char *path, char **at, struct mako_error *err)
+{
+    for (unsigned links = 0; links <= LINKS_MAX; links++) {
+        char *next;
+        int status;
+
+        if (!read_link(*at, &next))
+            return cannot_find(path, err);
+        status = check_directory_of(*at, err);
+        if (status != MAKO_OK || !next) {
+            free(next);
+            return status;
+        }
+        free(*at);
+        *at = next;
+    }
+    errno = ELOOP;
+    return cannot_find(path, err);
+}
+
+/* The dynamic loader would put something else there. */
+static int check_dollar(const char *path, struct mako_error *err)
+{
+    if (!strchr(path, '$'))
+        return MAKO_OK;
+    return mako_fail(err, MAKO_E_CONFIG, "%s: a plugin's path may not contain '$'", path);
+}
+
+static int check_real(struct found *f, struct mako_error *err)
+{
+    int status = check_dollar(f->real, err);
+
     if (status != MAKO_OK)
         return status;
-
-    real = realpath(path, NULL);
-    if (!real)
-        return mako_fail(err, errno == ENOMEM ? MAKO_E_NOMEM : MAKO_E_CONFIG, "%s: %s",
-                         path, strerror(errno));
-    status = check_directory_of(real, err);
-    free(real);
+    if (stat(f->real, &f->st) != 0)
+        return cannot_find(f->path, err);
+    if (!S_ISREG(f->st.st_mode))
+        return mako_fail(err, MAKO_E_CONFIG, "%s: not a regular file", f->path);
+    status = check_owner(f->path, &f->st, err);
+    if (status == MAKO_OK)
+        status = check_directory_of(f->real, err);
     return status;
+}
+
+/* Fills f, of which the caller frees real, also on failure. */
+static int check_file(const char *path, struct found *f, struct mako_error *err)
+{
+    int status = check_dollar(path, err);
+    char *at;
+
+    *f = (struct found){.path = path};
+    if (status != MAKO_OK)
+        return status;
+    at = strdup(path);
+    if (!at)
+        return cannot_find(path, err);
+    status = check_way(path, &at, err);
+    if (status == MAKO_OK && !(f->real = realpath(at, NULL)))
+        status = cannot_find(path, err);
+    free(at);
+    return status == MAKO_OK ? check_real(f, err) : status;
 }
 
 /* ---- its headers -------------------------------------------------------------- */
@@ -186,14 +252,14 @@ static int check_headers(const char *path, int fd, uint64_t size, struct mako_er
     return check_parts(path, fd, size, &head, err);
 }
 
-static int check_object(const char *path, const struct stat *st, struct mako_error *err)
+static int check_object(const struct found *f, struct mako_error *err)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    int fd = open(f->real, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     int status;
 
     if (fd < 0)
-        return mako_fail(err, MAKO_E_CONFIG, "%s: %s", path, strerror(errno));
-    status = check_headers(path, fd, (uint64_t)st->st_size, err);
+        return mako_fail(err, MAKO_E_CONFIG, "%s: %s", f->path, strerror(errno));
+    status = check_headers(f->path, fd, (uint64_t)f->st.st_size, err);
     (void)close(fd);
     return status;
 }
@@ -336,32 +402,35 @@ static int check_descriptor(const struct mako_store_plugin *theirs,
 
 typedef const struct mako_store_plugin *(*entry_function)(void);
 
-/* dlerror() begins with the file that it is about: path, or something that it needs. */
-static int say_unloadable(const char *path, const char *why, struct mako_error *err)
+/* dlerror() begins with the file that it is about: this, or something that it needs. */
+static int say_unloadable(const struct found *f, const char *why, struct mako_error *err)
 {
-    if (why && strncmp(why, path, strlen(path)) == 0)
-        return mako_fail(err, MAKO_E_PLUGIN, "%s", why);
+    size_t len = strlen(f->real);
+
+    if (why && strncmp(why, f->real, len) == 0 && why[len] == ':')
+        return mako_fail(err, MAKO_E_PLUGIN, "%s%s", f->path, why + len);
     return mako_fail(err, MAKO_E_PLUGIN, "%s: %s (a missing dependency? ldd shows them)",
-                     path, why ? why : "cannot be loaded");
+                     f->path, why ? why : "cannot be loaded");
 }
 
-static int map_file(const char *path, entry_function *function, struct mako_error *err)
+static int map_file(const struct found *f, entry_function *function,
+                    struct mako_error *err)
 {
     void *handle, *symbol;
 
     (void)dlerror();
     errno = 0; /* without memory dlopen() may as well say that there is no such file */
-    handle = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+    handle = dlopen(f->real, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     if (!handle && errno == ENOMEM)
-        return mako_fail(err, MAKO_E_NOMEM, "%s: no memory", path);
+        return mako_fail(err, MAKO_E_NOMEM, "%s: no memory", f->path);
     if (!handle)
-        return say_unloadable(path, dlerror(), err);
+        return say_unloadable(f, dlerror(), err);
     symbol = dlsym(handle, "mako_store_plugin_entry");
     if (!symbol)
         return mako_fail(err, MAKO_E_PLUGIN,
                          "%s: no store plugin: it does not export "
                          "mako_store_plugin_entry",
-                         path);
+                         f->path);
     memcpy(function, &symbol, sizeof symbol); /* ISO C has no cast for this */
     return MAKO_OK;
 }
@@ -376,16 +445,17 @@ static void init_lock(pthread_mutex_t *lock)
     pthread_mutexattr_destroy(&attr);
 }
 
-static int load_new(const char *path, const char *asked, const struct stat *st,
-                    struct mako_plugin **out, struct mako_error *err)
+static int load_new(const struct found *f, const char *asked, struct mako_plugin **out,
+                    struct mako_error *err)
 {
+    const char *path = f->path;
     struct entry *e;
     entry_function function = NULL;
     char where[400];
-    int status = check_object(path, st, err);
+    int status = check_object(f, err);
 
     if (status == MAKO_OK)
-        status = map_file(path, &function, err);
+        status = map_file(f, &function, err);
     if (status != MAKO_OK)
         return status;
     e = calloc(1, sizeof *e);
@@ -405,37 +475,46 @@ static int load_new(const char *path, const char *asked, const struct stat *st,
     }
 
     init_lock(&e->plugin.lock);
-    e->dev = st->st_dev;
-    e->ino = st->st_ino;
+    e->dev = f->st.st_dev;
+    e->ino = f->st.st_ino;
     e->next = registry;
     registry = e;
     *out = &e->plugin;
     return MAKO_OK;
 }
 
-/* asked is NULL where an absolute path was. */
-static int load_path(const char *path, const char *asked, struct mako_plugin **out,
+static int load_file(const struct found *f, const char *asked, struct mako_plugin **out,
                      struct mako_error *err)
 {
-    struct stat st;
     char where[400];
-    int status = check_file(path, &st, err);
+    int status;
 
-    if (status != MAKO_OK)
-        return status;
     for (struct entry *e = registry; e; e = e->next) {
-        if (e->dev != st.st_dev || e->ino != st.st_ino)
+        if (e->dev != f->st.st_dev || e->ino != f->st.st_ino)
             continue;
-        status = check_name(path, asked, e->plugin.ops.name, err);
+        status = check_name(f->path, asked, e->plugin.ops.name, err);
         if (status != MAKO_OK) {
-            (void)snprintf(where, sizeof where, "%s: ", path);
+            (void)snprintf(where, sizeof where, "%s: ", f->path);
             mako_error_prefix(err, where);
             return status;
         }
         *out = &e->plugin;
         return MAKO_OK;
     }
-    return load_new(path, asked, &st, out, err);
+    return load_new(f, asked, out, err);
+}
+
+/* asked is NULL where an absolute path was. */
+static int load_path(const char *path, const char *asked, struct mako_plugin **out,
+                     struct mako_error *err)
+{
+    struct found f;
+    int status = check_file(path, &f, err);
+
+    if (status == MAKO_OK)
+        status = load_file(&f, asked, out, err);
+    free(f.real);
+    return status;
 }
 
 /* ---- the search --------------------------------------------------------------- */

@@ -313,6 +313,52 @@ Test(files, link_to_a_good_file)
     GIVES(NULL, path, path);
 }
 
+/* Relative ones, too, and through directories that are links. */
+Test(files, chain_of_links)
+{
+    const char *real = make_dir(below("real")), *middle = make_dir(below("middle"));
+    const char *path = below("mako-store-good.so");
+
+    in_dir(real, "good", "good");
+    cr_assert(symlink("real", below("alias")) == 0);
+    cr_assert(symlink("../alias/mako-store-good.so", text("%s/one.so", middle)) == 0);
+    cr_assert(symlink(text("%s/one.so", middle), below("two.so")) == 0);
+    cr_assert(symlink("two.so", path) == 0);
+    GIVES(NULL, path, path);
+    cr_expect(constructed() == 1);
+}
+
+static bool is_mapped(const char *path)
+{
+    for (const struct link_map *m = _r_debug.r_map; m; m = m->l_next)
+        if (strcmp(m->l_name, path) == 0)
+            return true;
+    return false;
+}
+
+/* What was checked is what is opened: a link may lead elsewhere in the meantime. */
+Test(files, opened_by_its_own_name)
+{
+    const char *target = in_dir(make_dir(below("real")), "good", "good");
+    const char *path = below("mako-store-good.so");
+    char *real = realpath(target, NULL);
+
+    cr_assert(real != NULL && symlink(target, path) == 0);
+    GIVES(NULL, path, path);
+    cr_expect(is_mapped(real) && !is_mapped(path));
+    free(real);
+}
+
+/* Messages have the name that was asked for. */
+Test(files, link_to_a_file_with_an_undefined_symbol)
+{
+    const char *target = in_dir(make_dir(below("real")), "undefined_symbol", "x");
+    const char *path = below("mako-store-x.so");
+
+    cr_assert(symlink(target, path) == 0);
+    REFUSED(path, MAKO_E_PLUGIN, text("%s: undefined symbol", path));
+}
+
 Test(files, empty)
 {
     const char *path = make_file(below("mako-store-good.so"), "", 0);
@@ -457,6 +503,16 @@ Test(files, dollar_in_the_path)
     HAS(err.text, path, "'$'");
 }
 
+/* Nor in that of the file that a link leads to. */
+Test(files, link_to_a_path_with_a_dollar)
+{
+    const char *target = in_dir(make_dir(below("$ORIGIN")), "good", "good");
+    const char *link = below("mako-store-good.so");
+
+    cr_assert(symlink(target, link) == 0);
+    REFUSED(link, MAKO_E_CONFIG, target, "'$'");
+}
+
 /* ---- who may have written it ------------------------------------------------------- */
 
 static void set_mode(const char *path, mode_t mode)
@@ -502,6 +558,19 @@ Test(owners, link_in_a_world_writable_directory)
     const char *link = text("%s/mako-store-good.so", dir);
 
     cr_assert(symlink(target, link) == 0);
+    set_mode(dir, 0777);
+    REFUSED(link, MAKO_E_CONFIG, dir, "writable by others", "0777");
+    cr_expect(constructed() == 0);
+}
+
+/* Nor is who writes the directory of a link in between. */
+Test(owners, link_by_way_of_a_world_writable_directory)
+{
+    const char *dir = make_dir(below("open")), *link = below("mako-store-good.so");
+    const char *middle = text("%s/middle.so", dir);
+
+    cr_assert(symlink(in_dir(make_dir(below("real")), "good", "good"), middle) == 0);
+    cr_assert(symlink("open/middle.so", link) == 0);
     set_mode(dir, 0777);
     REFUSED(link, MAKO_E_CONFIG, dir, "writable by others", "0777");
     cr_expect(constructed() == 0);
