@@ -429,6 +429,10 @@ static int get_dirs(struct mako_config *config, struct mako_error *err)
         status = expand(&at, text, &expanded, err);
         if (status != MAKO_OK)
             return status;
+        if (!*expanded) { /* of an empty variable */
+            free(expanded);
+            return refuse(&at, err, "must be a list of directories");
+        }
         config->plugin_dirs[i] = absolute(config, expanded);
         free(expanded);
         if (!config->plugin_dirs[i])
@@ -441,6 +445,7 @@ static int check_root(struct mako_config *config, struct mako_error *err)
 {
     static const char *const keys[] = {"plugin_dirs", "stores"};
     const struct place at = {.config = config};
+    struct place stores = below(&at, "stores");
     int status;
 
     if (!json_is_object(config->root))
@@ -451,6 +456,8 @@ static int check_root(struct mako_config *config, struct mako_error *err)
     config->stores = json_object_get(config->root, "stores");
     if (!json_is_object(config->stores) || mako_config_count(config) == 0)
         return refuse(&at, err, "'stores' must be an object with at least one store");
+    if (json_object_get(config->stores, ""))
+        return refuse(&stores, err, "the name of a store may not be empty");
     return get_dirs(config, err);
 }
 

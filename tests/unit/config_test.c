@@ -139,6 +139,15 @@ Test(config, the_whole)
     refused("{\"stores\": {\"s\": {}}}", "(text): stores.s: 'plugin' is required");
 }
 
+/* As the JSON Schema has it; also beside others. */
+Test(config, a_store_without_a_name)
+{
+    static const char want[] = "(text): stores: the name of a store may not be empty";
+
+    refused("{\"stores\": {\"\": {\"plugin\": \"p\"}}}", want);
+    refused("{\"stores\": {\"default\": {\"plugin\": \"p\"}, \"\": 7}}", want);
+}
+
 Test(config, plugin_dirs)
 {
     static const char *const bad[] = {"7", "\"/x\"", "[7]", "[\"\"]", "[\"/x\", null]"};
@@ -321,6 +330,15 @@ Test(config, environment_errors)
     refused(
         "{\"plugin_dirs\": [\"${MAKO_T3}\"], \"stores\": {\"s\": {\"plugin\": \"p\"}}}",
         "(text): plugin_dirs: the environment variable MAKO_T3 is not set");
+}
+
+/* It would be the directory of the file itself. */
+Test(config, a_plugin_directory_from_an_empty_variable)
+{
+    (void)setenv("MAKO_T4", "", 1);
+    refused(
+        "{\"plugin_dirs\": [\"${MAKO_T4}\"], \"stores\": {\"s\": {\"plugin\": \"p\"}}}",
+        "(text): plugin_dirs: must be a list of directories");
 }
 
 /* A name longer than any that is used. */
