@@ -77,6 +77,7 @@ int mako_json_load(mako_store *store, const char *stream,
                    const struct mako_expect *expect, json_t **state,
                    struct mako_meta *meta, struct mako_error *err)
 {
+    const struct mako_meta before = meta ? *meta : (struct mako_meta){0};
     mako_snapshot *snapshot;
     const void *bytes;
     size_t len;
@@ -87,6 +88,8 @@ int mako_json_load(mako_store *store, const char *stream,
     bytes = mako_snapshot_state(snapshot, &len);
     status = parse(bytes, len, MAKO_DAMAGED, state, err);
     mako_snapshot_unref(snapshot);
+    if (status != MAKO_OK && meta)
+        *meta = before; /* told with the document, or not at all */
     if (status != MAKO_OK && err)
         name_stream(store, stream, err);
     return status;

@@ -90,6 +90,7 @@ Test(json, bytes_that_are_not_json_are_damage)
     struct probe p = PROBE_INITIAL;
     mako_store *store = must_open("probe", &p, CRASH);
     json_t *state = NULL;
+    struct mako_meta meta = {.seq = 77, .schema = 88};
     struct mako_error err;
 
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
@@ -99,8 +100,9 @@ Test(json, bytes_that_are_not_json_are_damage)
         save.state_len = strlen(texts[i]);
         err.text[0] = '\0';
         cr_assert_eq(mako_store_save(store, "a", &save, NULL), MAKO_OK);
-        cr_assert_eq(mako_json_load(store, "a", &two, &state, NULL, &err), MAKO_DAMAGED);
+        cr_assert_eq(mako_json_load(store, "a", &two, &state, &meta, &err), MAKO_DAMAGED);
         cr_assert(strstr(err.text, "not JSON"), "%s", err.text);
+        cr_assert(meta.seq == 77 && meta.schema == 88, "the output was touched");
         cr_assert_eq(mako_json_load(store, "a", &two, &state, NULL, NULL), MAKO_DAMAGED);
         cr_assert_null(state);
     }
