@@ -30,8 +30,8 @@ typedef struct mako_process mako_process; /* one thread at a time; holds a store
 
 /* What an aggregate is: static const.  Callbacks run inside the call, on its thread, no
  * lock held; they return 0 or mako_fail(err, MAKO_E_CALLBACK, ...).  After a failed
- * apply or read the process is broken: its state is NULL and every call but close says
- * E_CALLBACK. */
+ * apply or read, or a create that gave NULL, the process is broken: its state is NULL and
+ * every call but close says E_CALLBACK. */
 struct mako_aggregate {
     uint32_t struct_size, flags; /* sizeof; 0 */
     /* What encode writes, and the oldest that decode still reads (0: schema only). */
@@ -62,9 +62,9 @@ MAKO_API MAKO_CHECKED int mako_bytes_put(mako_bytes *out, const void *bytes, siz
 /* Load, gate, decode, read FROM the snapshot's own event (it must be there, with its
  * anchor; else AHEAD or DIVERGED, and replay from 1), fold.  store NULL: no snapshots.
  * aggregate and app must outlive the process; stream is copied.  MAKO_OK or negative;
- * what became of the snapshot is in mako_process_how.  Where the store failed, and its
- * "on_load_failure" is "fail", or "read" delivers more than "replay_limit" events: the
- * load's own status. */
+ * what became of the snapshot is in mako_process_how.  Where the store failed, and "read"
+ * delivers more than "replay_limit" events, or "on_load_failure" is "fail" (E_IO and
+ * E_UNAVAILABLE only): the load's own status. */
 MAKO_API MAKO_CHECKED int mako_process_open(mako_store *store,
                                             const struct mako_aggregate *aggregate,
                                             const char *stream, void *app,
