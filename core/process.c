@@ -51,7 +51,7 @@ static int broken(const mako_process *p, struct mako_error *err)
 {
     return mako_fail(
         err, MAKO_E_CALLBACK,
-        "stream '%.100s': an earlier apply or read failed; close it and open "
+        "stream '%.100s': an earlier create, apply or read failed; close it and open "
         "it again",
         p->stream);
 }
