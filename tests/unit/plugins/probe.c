@@ -26,6 +26,8 @@ static void enter(struct store *s, _Atomic uint64_t *counter)
         atomic_fetch_add(&s->probe->plugin_overlaps, 1);
     for (int i = 0; atomic_load(&s->probe->linger) && i < 3; i++)
         (void)sched_yield();
+    while (atomic_load(&s->probe->hold))
+        (void)sched_yield();
     if (s->locks)
         (void)pthread_mutex_lock(&s->probe->lock);
 }
@@ -69,6 +71,8 @@ static int probe_open(const struct mako_host *host, const union mako_value *opti
         if (s->probe->gives)
             traits->durability = s->probe->gives - 1;
     }
+    if (s->probe->serial)
+        traits->threads = MAKO_THREADS_PLUGIN;
     atomic_fetch_add(&s->probe->opens, 1);
     int status = s->probe->orders.open;
     if (status != MAKO_OK) {
@@ -135,6 +139,8 @@ static int probe_save(void *store, const struct mako_record *record,
                                       : keep(s->probe, record, err));
 }
 
+static const bool early = (PROBE_FEATURES & MAKO_FEATURE_EARLY_META) != 0;
+
 /* What is lent is a copy, so that a test may change what is stored meanwhile. */
 struct loan {
     struct probe *probe;
@@ -152,14 +158,19 @@ static void loan_release(void *cookie)
 static int lend(struct probe *p, const struct probe_record *record,
                 struct mako_sink *sink, struct mako_error *err)
 {
-    struct loan *loan = malloc(sizeof *loan + record->blob_len);
+    struct loan *loan;
 
+    if (p->lend_for_good)
+        return sink->lend(sink, &record->meta, record->blob, record->blob_len, NULL, NULL)
+                   ? MAKO_REFUSED
+                   : MAKO_OK;
+    loan = malloc(sizeof *loan + record->blob_len);
     if (!loan)
         return mako_fail(err, MAKO_E_NOMEM, "no memory");
     loan->probe = p;
     memcpy(loan->bytes, record->blob, record->blob_len);
-    if (sink->lend(sink, &record->meta, loan->bytes, record->blob_len, loan_release,
-                   loan)) {
+    if (sink->lend(sink, early ? &record->meta : NULL, p->lend_null ? NULL : loan->bytes,
+                   record->blob_len, loan_release, loan)) {
         free(loan);
         return MAKO_REFUSED;
     }
@@ -170,7 +181,6 @@ static int serve(struct probe *p, struct mako_str stream, struct mako_sink *sink
                  struct mako_error *err)
 {
     const struct probe_record *record = *probe_find(p, stream.ptr, stream.len);
-    bool early = (PROBE_FEATURES & MAKO_FEATURE_EARLY_META) != 0;
     void *room;
 
     if (!record)
@@ -307,6 +317,16 @@ static int probe_load_many(void *store, const struct mako_str *streams,
     return leave(s, MAKO_OK);
 }
 
+static int probe_stats(void *store, struct mako_counters *counters,
+                       struct mako_error *err)
+{
+    const struct store *s = store;
+    int status = s->probe->orders.stats;
+
+    (void)counters;
+    return status == MAKO_OK ? MAKO_OK : ordered(s->probe, status, err);
+}
+
 #endif
 
 static const struct mako_option probe_options[] = {
@@ -336,6 +356,7 @@ static const struct mako_store_plugin probe_plugin = {
 #ifdef PROBE_BATCHES
     .save_many = probe_save_many,
     .load_many = probe_load_many,
+    .stats = probe_stats,
 #endif
 };
 

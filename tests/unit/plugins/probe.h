@@ -28,7 +28,7 @@ struct probe_record {
 
 /* What a call returns instead of doing its work: a status, MAKO_OK for the work. */
 struct probe_orders {
-    _Atomic int open, save, load, remove, scan, save_many, load_many;
+    _Atomic int open, save, load, remove, scan, save_many, load_many, stats;
 };
 
 struct probe {
@@ -38,6 +38,10 @@ struct probe {
     const char *text;               /* of an ordered status; NULL: leaves err alone */
     _Atomic bool accept_nothing;    /* load: MAKO_OK without a word to the sink */
     _Atomic bool lend;              /* load: lend instead of accept */
+    _Atomic bool lend_for_good;     /* likewise what is stored, with no release */
+    _Atomic bool lend_null;         /* load: lend NULL in its stead */
+    _Atomic bool serial;            /* open: lower the thread model to PLUGIN */
+    _Atomic bool hold;              /* calls stay inside until it is false again */
     _Atomic bool linger;            /* give other threads a chance to overlap */
     _Atomic uint32_t gives, enters; /* durability given plus 1, 0: as asked; asked for */
     _Atomic uint64_t opens, closes, saves, loads, removes, scans, batches, releases;
