@@ -146,14 +146,13 @@ int mako_call_check(const struct mako_call *call, int status, unsigned expected,
 {
     struct mako_str usual;
 
-    if (status == MAKO_OK)
+    if (status == MAKO_OK || call->judged)
         return status;
     usual = usual_text(status);
-    if (status > 0
-            ? status > 31 || !(expected & MAKO_BIT(status))
-            : status < MAKO_E_NO_SPACE || (status == MAKO_E_PLUGIN && !call->judged) ||
-                  status == MAKO_E_FORKED || status == MAKO_E_CALLBACK ||
-                  status == MAKO_E_CONFIG || status == MAKO_E_INVALID)
+    if (status > 0 ? status > 31 || !(expected & MAKO_BIT(status))
+                   : status < MAKO_E_NO_SPACE || status == MAKO_E_PLUGIN ||
+                         status == MAKO_E_FORKED || status == MAKO_E_CALLBACK ||
+                         status == MAKO_E_CONFIG || status == MAKO_E_INVALID)
         return mako_refuse(call->store, err, MAKO_E_PLUGIN,
                            "%s returned %d, which it may not", call->name, status);
     if (err->text[0])

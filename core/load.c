@@ -121,8 +121,9 @@ static bool decline(struct loading *l, int verdict)
     return true;
 }
 
-/* Everything that can be said before the bytes move. */
-static bool declines(struct loading *l, const struct mako_meta *meta, size_t len)
+/* Everything that can be said before the bytes move.  limit: of their number. */
+static bool declines(struct loading *l, const struct mako_meta *meta, size_t len,
+                     uint64_t limit)
 {
     bool known = meta && meta->seq > 0 && meta->schema > 0;
     int gate;
@@ -132,7 +133,7 @@ static bool declines(struct loading *l, const struct mako_meta *meta, size_t len
     l->meta = known ? *meta : (struct mako_meta){0};
     if (l->peek && known)
         return decline(l, MAKO_OK);
-    if (len > l->store->host.max_blob)
+    if (len > limit)
         return decline(l, MAKO_TOO_LARGE);
     gate = known && !l->peek ? mako_range_gate(l->range, meta->schema) : MAKO_OK;
     return gate != MAKO_OK && decline(l, gate);
@@ -142,7 +143,7 @@ static void *accept_blob(struct mako_sink *sink, const struct mako_meta *meta, s
 {
     struct loading *l = (struct loading *)sink;
 
-    if (declines(l, meta, len))
+    if (declines(l, meta, len, l->store->host.max_blob))
         return NULL;
     l->snap = new_snapshot(len);
     if (!l->snap) {
@@ -160,7 +161,8 @@ static int lend_blob(struct mako_sink *sink, const struct mako_meta *meta,
 {
     struct loading *l = (struct loading *)sink;
 
-    if (declines(l, meta, len))
+    /* To look at what is lent takes no memory, however large it is. */
+    if (declines(l, meta, len, l->peek ? SIZE_MAX : l->store->host.max_blob))
         return 1;
     l->snap = new_snapshot(0);
     if (!l->snap)
@@ -313,6 +315,21 @@ static int leave_call(struct mako_call *call, const struct loading *l, int statu
     return mako_call_leave(call, status, LOAD_EXPECTS | MAKO_BIT(MAKO_REFUSED));
 }
 
+/* One item of a batch, after the call, or a look inside of one: its own status and text.
+ */
+static int conclude_item(const struct mako_call *call, struct loading *l, int status,
+                         struct mako_error *why)
+{
+    int checked = check_answer(l, status, why);
+
+    if (checked == MAKO_E_PLUGIN && status != MAKO_E_PLUGIN) {
+        mako_error_prefix(why, l->store->prefix);
+        return checked;
+    }
+    status = mako_call_check(call, status, LOAD_EXPECTS | MAKO_BIT(MAKO_REFUSED), why);
+    return conclude(l, status, why);
+}
+
 static void count_load(mako_store *store, int status)
 {
     enum mako_counter counter = MAKO_COUNT_LOADS_REFUSED;
@@ -406,19 +423,25 @@ int mako_store_load(mako_store *store, const char *stream,
 
 /* ---- peek --------------------------------------------------------------------- */
 
-int mako_peek_inside(mako_store *store, struct mako_str stream, struct mako_meta *meta,
-                     struct mako_error *err)
+int mako_peek_inside(struct mako_call *call, struct mako_str stream,
+                     struct mako_meta *meta)
 {
+    mako_store *store = call->store;
+    const char *name = call->name;
     struct loading l;
     int status;
 
     start(&l, store);
     l.peek = true;
     l.stream = stream;
-    status = store->plugin->ops.load(store->data, stream, &l.sink, err);
-    status = check_answer(&l, status, err);
-    if (status == MAKO_OK || status == MAKO_REFUSED)
-        status = conclude(&l, status, err);
+    call->name = "load"; /* who is to blame where the look fails */
+    status = store->plugin->ops.load(store->data, stream, &l.sink, call->err);
+    if (status >= 0) {
+        status = conclude_item(call, &l, status, call->err);
+        call->judged = status < 0;
+    }
+    if (status >= 0)
+        call->name = name;
     *meta = l.meta;
     forget(&l);
     return status;
@@ -477,23 +500,6 @@ static bool batch_room(struct batch *b, size_t count)
     return b->loads && b->streams && b->sinks && b->items && b->statuses;
 }
 
-/* One item of a batch, after the call: its own status and text. */
-static int conclude_item(const struct mako_call *call, struct loading *l, int status,
-                         struct mako_error *why)
-{
-    int checked = check_answer(l, status, why);
-
-    if (checked == MAKO_E_PLUGIN && status != MAKO_E_PLUGIN) {
-        mako_error_prefix(why, l->store->prefix);
-        return checked;
-    }
-    status = mako_call_check(call, status, LOAD_EXPECTS | MAKO_BIT(MAKO_REFUSED), why);
-    status = conclude(l, status, why);
-    if (status == MAKO_DAMAGED)
-        mako_log(MAKO_LOG_WARN, "%s", why->text);
-    return status;
-}
-
 /* A batch that failed as a whole hands nothing out. */
 static void drop_all(struct batch *b)
 {
@@ -535,6 +541,8 @@ static int call_load_many(mako_store *store, struct batch *b, mako_snapshot **sn
             why.text[0] = '\0';
         call.stream = b->streams[i].ptr;
         statuses[item] = conclude_item(&call, &b->loads[i], b->statuses[i], &why);
+        if (statuses[item] == MAKO_DAMAGED)
+            mako_log(MAKO_LOG_WARN, "%s", why.text);
         mako_note_first(err, &why, statuses[item]);
         deliver(&b->loads[i], statuses[item], &snapshots[item],
                 found ? &found[item] : NULL);

@@ -82,10 +82,8 @@ static int save_in_turn(struct mako_call *call, struct mako_record *record)
     int status = MAKO_OK;
 
     pthread_mutex_lock(stripe);
-    if (record->flags & MAKO_SAVE_IF_NEWER) {
-        status = mako_peek_inside(store, record->stream, &stored, err);
-        call->judged = status == MAKO_E_PLUGIN;
-    }
+    if (record->flags & MAKO_SAVE_IF_NEWER)
+        status = mako_peek_inside(call, record->stream, &stored);
     if (status >= 0 && stored.seq > record->meta.seq) {
         status = mako_fail(err, MAKO_STALE, "stream '%.100s': %llu is stored, %llu comes",
                            record->stream.ptr, (unsigned long long)stored.seq,

@@ -68,7 +68,7 @@ struct mako_call {
     struct mako_error scratch; /* where the caller gave no err */
     bool probe;                /* the one call that tries again after an outage */
     bool unavailable;          /* an item of a batch found the backend away */
-    bool judged;               /* E_PLUGIN is the core's own word, its text stands */
+    bool judged;               /* the status is the core's own word, its text stands */
 };
 
 /* Forks are counted, and find what is global whole.  False: no memory for that.  Before
@@ -117,10 +117,10 @@ MAKO_CHECKED int mako_take_struct(const mako_store *store, void *ours, size_t si
                                   size_t first, const void *theirs, const char *name,
                                   struct mako_error *err);
 
-/* The stored metadata, inside a call: MAKO_OK, NOT_FOUND, DAMAGED, FOREIGN (meta zero
- * where not known) or a failure, as the plugin gave it. */
-int mako_peek_inside(mako_store *store, struct mako_str stream, struct mako_meta *meta,
-                     struct mako_error *err);
+/* The stored metadata, inside a call: MAKO_OK, NOT_FOUND, DAMAGED, FOREIGN, TOO_LARGE
+ * (meta zero where not known) or a failure, for mako_call_leave() to make presentable. */
+int mako_peek_inside(struct mako_call *call, struct mako_str stream,
+                     struct mako_meta *meta);
 
 static inline void mako_count(mako_store *store, enum mako_counter counter,
                               uint64_t amount)

@@ -689,6 +689,14 @@ static bool says_memory(int status, const struct mako_error *err)
                                   : strcasestr(err->text, "memory") != NULL;
 }
 
+/* Whose fault it is, is said once. */
+static bool named_once(const struct mako_error *err)
+{
+    const char *first = strstr(err->text, "store 's' (");
+
+    return first == NULL || strstr(first + 1, "store 's' (") == NULL;
+}
+
 /* Run call while the nth allocation fails.  False: it needs fewer. */
 static bool try_one(struct world *w, const struct call *call, long nth, long times)
 {
@@ -705,6 +713,8 @@ static bool try_one(struct world *w, const struct call *call, long nth, long tim
         cr_assert(fired && status < 0 && says_memory(status, &err),
                   "%s: %s: allocation %ld, %ld times: status %d (%s): '%s'", w->plugin,
                   call->name, nth, times, status, mako_status_name(status), err.text);
+    cr_assert(named_once(&err), "%s: %s: allocation %ld: '%s'", w->plugin, call->name,
+              nth, err.text);
     if (w->store != NULL)
         check_all(w);
     if (fired) {

@@ -596,6 +596,59 @@ Test(store, emulated_if_newer_fails_with_its_look)
     mako_store_unref(store);
 }
 
+/* A look that ends as no load may says nothing of what is stored. */
+Test(store, emulated_if_newer_judges_its_look)
+{
+    static const int statuses[] = {77, 31, MAKO_STALE, MAKO_TOO_LARGE, MAKO_NOT_DUE};
+    struct probe p = PROBE_INITIAL;
+    mako_store *store = must_open("probe-store", &p, CRASH);
+    struct mako_error err = {""};
+
+    for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++) {
+        char want[80];
+
+        p.orders.load = statuses[i];
+        cr_assert_eq(save_text(store, "a", 4, "x", &err), MAKO_E_PLUGIN);
+        (void)snprintf(want, sizeof want,
+                       "store 's' (probe-store): load returned %d, which it may not",
+                       statuses[i]);
+        cr_assert_str_eq(err.text, want);
+    }
+    p.orders.load = MAKO_REFUSED;
+    cr_assert_eq(save_text(store, "a", 4, "x", &err), MAKO_E_PLUGIN);
+    cr_assert_str_eq(err.text, "store 's' (probe-store): load returned REFUSED, but the "
+                               "sink did not decline");
+    cr_assert_eq(p.saves, 0);
+    cr_assert_eq(counter_of(store, "saves_failed"), 6);
+    p.orders.load = MAKO_DAMAGED;
+    cr_assert_eq(save_text(store, "a", 4, "x", NULL), MAKO_OK);
+    mako_store_unref(store);
+    probe_clear(&p);
+}
+
+/* What is lent takes no memory: a look reads its head, however large it is. */
+Test(store, looks_at_what_is_lent_know_no_limit)
+{
+    static char large[20000];
+    struct probe p = PROBE_INITIAL;
+    mako_store *store = must_open("probe-plain", &p, CRASH);
+    struct mako_meta meta;
+
+    memset(large, 'x', sizeof large - 1);
+    cr_assert_eq(save_text(store, "a", 5, large, NULL), MAKO_OK);
+    mako_store_unref(store);
+    store = must_open("probe-plain", &p, CRASH ", \"max_snapshot\": 10");
+    p.lend = true;
+    cr_assert_eq(load_any(store, "a", NULL), MAKO_TOO_LARGE);
+    cr_assert_eq(mako_store_peek(store, "a", &meta, NULL), MAKO_OK);
+    cr_assert_eq(meta.seq, 5);
+    cr_assert_eq(save_text(store, "a", 4, "x", NULL), MAKO_STALE);
+    p.lend = false; /* no memory is taken for what is copied */
+    cr_assert_eq(mako_store_peek(store, "a", &meta, NULL), MAKO_TOO_LARGE);
+    mako_store_unref(store);
+    probe_clear(&p);
+}
+
 static void save_three(mako_store *store, int *statuses)
 {
     const struct mako_save save = {

@@ -151,7 +151,8 @@ MAKO_API uint64_t mako_snapshot_anchor(const mako_snapshot *snapshot);
 MAKO_API const void *mako_snapshot_state(const mako_snapshot *snapshot, size_t *len);
 
 /* The metadata of whatever is there, ungated, without the state.  MAKO_OK, NOT_FOUND,
- * DAMAGED, FOREIGN, or a failure. */
+ * DAMAGED, FOREIGN, or a failure; TOO_LARGE where the plugin copies and has no
+ * EARLY_META: the metadata would come with more bytes than max_snapshot allows. */
 MAKO_API MAKO_CHECKED int mako_store_peek(mako_store *store, const char *stream,
                                           struct mako_meta *meta, struct mako_error *err);
 
