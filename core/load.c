@@ -57,7 +57,8 @@ mako_snapshot *mako_snapshot_ref(mako_snapshot *snapshot)
 static void give_back(mako_snapshot *snapshot)
 {
     if (snapshot->store && snapshot->generation == mako_generation()) {
-        snapshot->release(snapshot->cookie);
+        if (snapshot->release)
+            snapshot->release(snapshot->cookie);
         mako_store_unref(snapshot->store);
     }
     free(snapshot);
@@ -164,6 +165,11 @@ static int lend_blob(struct mako_sink *sink, const struct mako_meta *meta,
     /* To look at what is lent takes no memory, however large it is. */
     if (declines(l, meta, len, l->peek ? SIZE_MAX : l->store->host.max_blob))
         return 1;
+    if (!blob && len > 0) { /* nothing is handed over, and check_answer() says so */
+        if (release)
+            release(cookie);
+        return 0;
+    }
     l->snap = new_snapshot(0);
     if (!l->snap)
         return decline(l, MAKO_E_NOMEM);

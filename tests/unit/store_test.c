@@ -796,6 +796,42 @@ Test(store, refused_loans_are_given_back)
     probe_clear(&p);
 }
 
+/* What lives for ever has no release. */
+Test(store, loans_that_nobody_wants_back)
+{
+    struct probe p = PROBE_INITIAL;
+    mako_store *store = must_open("probe", &p, CRASH);
+    mako_snapshot *snapshot;
+    size_t len;
+
+    p.lend = p.lend_for_good = true;
+    cr_assert_eq(save_text(store, "a", 1, "state", NULL), MAKO_OK);
+    snapshot = load_one(store);
+    cr_assert_eq(memcmp(mako_snapshot_state(snapshot, &len), "state", 5), 0);
+    mako_store_unref(store);
+    cr_assert_eq(p.closes, 0);
+    mako_snapshot_unref(snapshot);
+    cr_assert_eq(p.closes, 1);
+    probe_clear(&p);
+}
+
+/* Bytes that are nowhere are not handed over. */
+Test(store, loans_of_nothing)
+{
+    struct probe p = PROBE_INITIAL;
+    mako_store *store = must_open("probe", &p, CRASH);
+    struct mako_error err = {""};
+
+    p.lend = p.lend_null = true;
+    cr_assert_eq(save_text(store, "a", 1, "state", NULL), MAKO_OK);
+    cr_assert_eq(load_any(store, "a", &err), MAKO_E_PLUGIN);
+    cr_assert_str_eq(err.text, "store 's' (probe): load returned OK and handed nothing "
+                               "over");
+    cr_assert_eq(p.releases, 1);
+    mako_store_unref(store);
+    probe_clear(&p);
+}
+
 /* ---- short texts
  * --------------------------------------------------------------------------------- */
 

@@ -82,8 +82,9 @@ struct mako_sink {
                     size_t blob_len);
     /* Instead: immutable bytes in place, until the host calls release(cookie), once,
      * from any thread, also during another call on this store, before it closes it.
-     * release does not block and does not call the host.  Nonzero: declined, release
-     * is not called; return MAKO_REFUSED.  Never released in a forked child. */
+     * release does not block and does not call the host; NULL: the bytes stay until
+     * close.  Nonzero: declined, release is not called; return MAKO_REFUSED.  Never
+     * released in a forked child. */
     int (*lend)(struct mako_sink *sink, const struct mako_meta *meta, const void *blob,
                 size_t blob_len, void (*release)(void *cookie), void *cookie);
 };

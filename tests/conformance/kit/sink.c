@@ -21,7 +21,8 @@ static struct raw_sink *owner_of(struct mako_sink *sink)
 static void release(struct raw_sink *k)
 {
     raw_in_release = true;
-    k->release(k->cookie);
+    if (k->release)
+        k->release(k->cookie);
     raw_in_release = false;
     k->lent = false;
 }
@@ -76,9 +77,9 @@ static int lend_blob(struct mako_sink *sink, const struct mako_meta *meta,
     struct raw_sink *k = owner_of(sink);
 
     begin_answer(k, "lend", meta, len);
-    if (!give_back)
-        audit("lend: release is NULL");
-    if (k->declines || !give_back)
+    if (!blob && len > 0)
+        audit("lend: the bytes are NULL");
+    if (k->declines || (!blob && len > 0))
         return 1;
     k->bytes = blob;
     k->release = give_back;
