@@ -187,9 +187,13 @@ static uint64_t jittered(uint64_t ms)
 static int outage_check(struct mako_call *call)
 {
     struct mako_outage *outage = &call->store->outage;
-    uint64_t now = monotonic_ms();
+    uint64_t now;
     int status = MAKO_OK;
 
+    if (call->local || call->probe ||
+        !atomic_load_explicit(&outage->down, memory_order_relaxed))
+        return MAKO_OK;
+    now = monotonic_ms();
     pthread_mutex_lock(&outage->lock);
     if (!outage->probing && now >= outage->until_ms) {
         outage->probing = true;
@@ -246,15 +250,15 @@ static pthread_mutex_t *model_lock(mako_store *store)
     return store->threads == MAKO_THREADS_STORE ? &store->lock : &store->plugin->lock;
 }
 
-int mako_call_begin(struct mako_call *call, mako_store *store, const char *name,
-                    const char *stream, struct mako_error *err)
+/* call->local and call->stream are set. */
+static int enter(struct mako_call *call, mako_store *store, const char *name,
+                 struct mako_error *err)
 {
     pthread_mutex_t *lock = model_lock(store);
     int status;
 
     call->store = store;
     call->name = name;
-    call->stream = stream;
     call->err = err ? err : &call->scratch;
     call->probe = false;
     call->unavailable = false;
@@ -262,11 +266,9 @@ int mako_call_begin(struct mako_call *call, mako_store *store, const char *name,
     if (store->generation != mako_generation())
         return mako_refuse(store, err, MAKO_E_FORKED,
                            "opened in the parent process; a child opens its own");
-    if (atomic_load_explicit(&store->outage.down, memory_order_relaxed)) {
-        status = outage_check(call);
-        if (status != MAKO_OK)
-            return status;
-    }
+    status = outage_check(call);
+    if (status != MAKO_OK)
+        return status;
     if (lock && pthread_mutex_lock(lock) != 0) {
         if (call->probe)
             outage_end(call, false);
@@ -275,22 +277,59 @@ int mako_call_begin(struct mako_call *call, mako_store *store, const char *name,
                            "model",
                            name, mako_threads_name(store->threads));
     }
+    status = lock ? outage_check(call) : MAKO_OK; /* of the call that was waited for */
+    if (status != MAKO_OK) {
+        pthread_mutex_unlock(lock);
+        return status;
+    }
     atomic_fetch_add_explicit(&store->refs, 1, memory_order_relaxed);
     call->err->text[0] = '\0';
     return MAKO_OK;
 }
 
-int mako_call_leave(struct mako_call *call, int status, unsigned expected)
+int mako_call_begin(struct mako_call *call, mako_store *store, const char *name,
+                    const char *stream, struct mako_error *err)
 {
-    mako_store *store = call->store;
-    pthread_mutex_t *lock = model_lock(store);
+    call->local = false;
+    call->stream = stream;
+    return enter(call, store, name, err);
+}
 
-    if (lock)
-        pthread_mutex_unlock(lock);
+int mako_call_begin_local(struct mako_call *call, mako_store *store, const char *name,
+                          struct mako_error *err)
+{
+    call->local = true;
+    call->stream = NULL;
+    return enter(call, store, name, err);
+}
+
+int mako_call_again(struct mako_call *call)
+{
+    int status = outage_check(call);
+
+    if (status != MAKO_OK)
+        call->local = call->judged = true;
+    return status;
+}
+
+/* Without memory a call may not have come as far as the backend. */
+static void note_outage(struct mako_call *call, int status)
+{
     if (status == MAKO_E_UNAVAILABLE || call->unavailable)
         outage_begin(call);
-    else if (atomic_load_explicit(&store->outage.down, memory_order_relaxed))
-        outage_end(call, true);
+    else if (atomic_load_explicit(&call->store->outage.down, memory_order_relaxed))
+        outage_end(call, status != MAKO_E_NOMEM);
+}
+
+/* Who waits for the lock must find the outage. */
+int mako_call_leave(struct mako_call *call, int status, unsigned expected)
+{
+    pthread_mutex_t *lock = model_lock(call->store);
+
+    if (!call->local)
+        note_outage(call, status);
+    if (lock)
+        pthread_mutex_unlock(lock);
     return mako_call_check(call, status, expected, call->err);
 }
 

@@ -69,20 +69,15 @@ static void make_record(const mako_store *store, struct mako_str stream,
                              .blob_len = mako_envelope_size(stream.len, save->state_len)};
 }
 
-/* For a plugin that cannot compare: look, then save, one at a time for a stream.  A save
- * by force does not look, but waits its turn: else it could land between another's look
- * and save, and be replaced by one that is older. */
+/* For a plugin that cannot compare: look, then save, one at a time for a stream. */
 static int save_in_turn(struct mako_call *call, struct mako_record *record)
 {
     mako_store *store = call->store;
     struct mako_error *err = call->err;
-    uint64_t hash = XXH3_64bits(record->stream.ptr, record->stream.len);
-    pthread_mutex_t *stripe = &store->stripes[hash % MAKO_STRIPES];
     struct mako_meta stored = {0};
-    int status = MAKO_OK;
+    int status = mako_call_again(call);
 
-    pthread_mutex_lock(stripe);
-    if (record->flags & MAKO_SAVE_IF_NEWER)
+    if (status == MAKO_OK && (record->flags & MAKO_SAVE_IF_NEWER))
         status = mako_peek_inside(call, record->stream, &stored);
     if (status >= 0 && stored.seq > record->meta.seq) {
         status = mako_fail(err, MAKO_STALE, "stream '%.100s': %llu is stored, %llu comes",
@@ -93,7 +88,6 @@ static int save_in_turn(struct mako_call *call, struct mako_record *record)
         record->flags &= ~MAKO_SAVE_IF_NEWER;
         status = store->plugin->ops.save(store->data, record, err);
     }
-    pthread_mutex_unlock(stripe);
     return status;
 }
 
@@ -109,26 +103,40 @@ static void count_save(mako_store *store, int status, size_t len)
     }
 }
 
-/* Where no save looks, none needs to wait. */
-static bool takes_turns(const mako_store *store)
+/* The lock of a stream's turns; where no save looks, none needs to wait: NULL.  A save by
+ * force does not look, but waits its turn: else it could land between another's look and
+ * save, and be replaced by one that is older. */
+static pthread_mutex_t *turns_of(mako_store *store, struct mako_str stream)
 {
-    return !(store->features & MAKO_FEATURE_IF_NEWER) && !store->config->stale_replace;
+    if ((store->features & MAKO_FEATURE_IF_NEWER) || store->config->stale_replace)
+        return NULL;
+    return &store->stripes[XXH3_64bits(stream.ptr, stream.len) % MAKO_STRIPES];
 }
 
+/* A turn ends after the call has: the next must find its outage. */
 static int call_save(mako_store *store, struct mako_record *record,
                      struct mako_error *err)
 {
     struct mako_call call;
+    pthread_mutex_t *turn;
     int status = mako_call_begin(&call, store, "save", record->stream.ptr, err);
 
     if (status != MAKO_OK)
         return status;
-    if (takes_turns(store))
+    turn = turns_of(store, record->stream);
+    if (turn) {
+        pthread_mutex_lock(turn);
         status = save_in_turn(&call, record);
-    else
+    } else {
         status = store->plugin->ops.save(store->data, record, call.err);
-    count_save(store, status, record->blob_len);
-    return mako_call_end(&call, status, MAKO_BIT(MAKO_STALE));
+    }
+    if (!call.local)
+        count_save(store, status, record->blob_len);
+    status = mako_call_leave(&call, status, MAKO_BIT(MAKO_STALE));
+    if (turn)
+        pthread_mutex_unlock(turn);
+    mako_store_unref(store);
+    return status;
 }
 
 /* Memory for envelopes, one behind the other. */

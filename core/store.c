@@ -465,7 +465,7 @@ int mako_store_stats(mako_store *store,
         .counter = counter,
         .arg = arg};
     struct mako_call call;
-    int status = mako_call_begin(&call, store, "stats", NULL, err);
+    int status = mako_call_begin_local(&call, store, "stats", err);
 
     if (status != MAKO_OK)
         return status;

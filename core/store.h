@@ -66,6 +66,7 @@ struct mako_call {
     const char *stream; /* likewise; NULL where it is of none */
     struct mako_error *err;
     struct mako_error scratch; /* where the caller gave no err */
+    bool local;                /* has no part in outages: it does not ask the backend */
     bool probe;                /* the one call that tries again after an outage */
     bool unavailable;          /* an item of a batch found the backend away */
     bool judged;               /* the status is the core's own word, its text stands */
@@ -82,6 +83,13 @@ unsigned mako_generation(void);
 MAKO_CHECKED int mako_call_begin(struct mako_call *call, mako_store *store,
                                  const char *name, const char *stream,
                                  struct mako_error *err);
+/* The same for what asks the plugin, but not its backend: goes on in an outage, and tells
+ * nothing of it. */
+MAKO_CHECKED int mako_call_begin_local(struct mako_call *call, mako_store *store,
+                                       const char *name, struct mako_error *err);
+/* Inside a call that has waited: E_UNAVAILABLE where the backend went away meanwhile.
+ * The call must still end, with that; it is local from then on. */
+MAKO_CHECKED int mako_call_again(struct mako_call *call);
 /* Undoes all of it but the reference: unlocks, notes outages, turns what a plugin may
  * not return into E_PLUGIN, and puts "store 'x' (plugin): " before the text, or makes
  * one.  expected: the positive statuses of this operation, as bits 1 << status.  The

@@ -409,9 +409,8 @@ Test(store, other_failures_are_no_outage)
 
 struct crowd {
     mako_store *store;
-    struct probe *p;
     pthread_barrier_t gate;
-    _Atomic unsigned let_in, turned_away;
+    _Atomic unsigned turned_away;
 };
 
 static void *one_of_many(void *arg)
@@ -421,34 +420,144 @@ static void *one_of_many(void *arg)
     (void)pthread_barrier_wait(&c->gate);
     if (load_any(c->store, "a", NULL) == MAKO_E_UNAVAILABLE)
         atomic_fetch_add(&c->turned_away, 1);
-    else
-        atomic_fetch_add(&c->let_in, 1);
     return NULL;
 }
 
-/* After the pause one caller probes; the others do not wait behind it. */
-Test(store, one_caller_probes)
+/* One of eight gets in, and fails; the others do not wait behind it. */
+static void only_one_gets_in(mako_store *store, struct probe *p)
 {
-    struct probe p = PROBE_INITIAL;
-    struct crowd c = {.store = must_open("probe", &p, OUTAGE("40ms")), .p = &p};
+    struct crowd c = {.store = store};
+    uint64_t before = p->loads;
     pthread_t threads[8];
 
     (void)pthread_barrier_init(&c.gate, NULL, 8);
-    p.orders.load = MAKO_E_UNAVAILABLE;
-    cr_assert_eq(load_any(c.store, "a", NULL), MAKO_E_UNAVAILABLE);
-    sleep_ms(120); /* more than the longest pause: what follows finds it over */
-    (void)pthread_mutex_lock(&p.lock); /* the one that gets in stays in */
+    p->orders.load = MAKO_E_UNAVAILABLE;
+    (void)pthread_mutex_lock(&p->lock); /* who gets in stays in */
     for (int i = 0; i < 8; i++)
         (void)pthread_create(&threads[i], NULL, one_of_many, &c);
-    while (c.turned_away < 7 || p.loads < 2)
+    while (c.turned_away + p->loads < before + 8)
         (void)sched_yield();
-    cr_assert_eq(p.loads, 2, "%d calls reached the plugin", (int)p.loads);
-    (void)pthread_mutex_unlock(&p.lock);
+    cr_assert_eq(p->loads, before + 1, "%d calls reached the plugin",
+                 (int)(p->loads - before));
+    (void)pthread_mutex_unlock(&p->lock);
     for (int i = 0; i < 8; i++)
         (void)pthread_join(threads[i], NULL);
     cr_assert_eq(c.turned_away, 8, "the probe failed as well");
-    cr_assert_eq(p.loads, 2);
-    mako_store_unref(c.store);
+    cr_assert_eq(p->loads, before + 1);
+}
+
+/* A store whose pause is over: what follows finds it so. */
+static mako_store *open_after_pause(struct probe *p)
+{
+    mako_store *store = must_open("probe", p, OUTAGE("40ms"));
+
+    p->orders.load = MAKO_E_UNAVAILABLE;
+    cr_assert_eq(load_any(store, "a", NULL), MAKO_E_UNAVAILABLE);
+    sleep_ms(120); /* more than the longest pause */
+    return store;
+}
+
+Test(store, one_caller_probes)
+{
+    struct probe p = PROBE_INITIAL;
+    mako_store *store = open_after_pause(&p);
+
+    only_one_gets_in(store, &p);
+    mako_store_unref(store);
+}
+
+/* Who has no memory has not heard the backend. */
+Test(store, a_probe_without_memory_ends_no_outage)
+{
+    struct probe p = PROBE_INITIAL;
+    mako_store *store = open_after_pause(&p);
+
+    p.orders.load = MAKO_E_NOMEM;
+    cr_assert_eq(load_any(store, "a", NULL), MAKO_E_NOMEM);
+    only_one_gets_in(store, &p);
+    mako_store_unref(store);
+}
+
+/* Nor has who counts: that is told in the pause, and what tries again comes after it. */
+Test(store, counting_is_no_probe)
+{
+    struct probe p = PROBE_INITIAL;
+    mako_store *store = open_after_pause(&p);
+
+    cr_assert_eq(counter_of(store, "loads_failed"), 1);
+    only_one_gets_in(store, &p);
+    mako_store_unref(store);
+}
+
+Test(store, counting_in_an_outage)
+{
+    struct probe p = PROBE_INITIAL;
+    mako_store *store = must_open("probe", &p, OUTAGE("1h"));
+    struct counter_wanted any = {"saves", 0};
+
+    p.orders.stats = MAKO_E_UNAVAILABLE;
+    cr_assert_eq(mako_store_stats(store, counter_note, &any, NULL), MAKO_E_UNAVAILABLE);
+    p.orders.stats = MAKO_OK;
+    cr_assert_eq(save_text(store, "a", 1, "x", NULL), MAKO_OK, "stats began a pause");
+    p.orders.save = MAKO_E_UNAVAILABLE;
+    cr_assert_eq(save_text(store, "a", 2, "x", NULL), MAKO_E_UNAVAILABLE);
+    cr_assert_eq(counter_of(store, "saves"), 1);
+    cr_assert_eq(counter_of(store, "saves_failed"), 1);
+    cr_assert_eq(save_text(store, "a", 2, "x", NULL), MAKO_E_UNAVAILABLE);
+    cr_assert_eq(p.saves, 2, "stats ended the pause");
+    mako_store_unref(store);
+    probe_clear(&p);
+}
+
+struct queue {
+    mako_store *store;
+    struct mako_error errs[4];
+    _Atomic int next;
+};
+
+static void *one_in_line(void *arg)
+{
+    struct queue *q = arg;
+
+    cr_assert_eq(save_text(q->store, "a", 1, "x", &q->errs[q->next++]),
+                 MAKO_E_UNAVAILABLE);
+    return NULL;
+}
+
+/* Who waits for the call that finds the backend away does not try it as well: whether
+ * for the lock of a thread model or for the turn of a stream. */
+Test(store, who_waits_in_line_is_turned_away)
+{
+    static const char *const plugins[] = {"probe-store", "probe-plugin", "probe-plain"};
+
+    for (int i = 0; i < 3; i++) {
+        struct probe p = PROBE_INITIAL;
+        struct queue q = {.store = must_open(plugins[i], &p, OUTAGE("1h"))};
+        pthread_t threads[4];
+        char start[80];
+        int told = 0;
+
+        p.orders.load = MAKO_E_UNAVAILABLE;
+        p.text = "nobody answers";
+        p.hold = true;
+        for (int j = 0; j < 4; j++)
+            (void)pthread_create(&threads[j], NULL, one_in_line, &q);
+        while (p.loads == 0)
+            (void)sched_yield();
+        sleep_ms(100); /* the others are in line, or come when it is known */
+        p.hold = false;
+        for (int j = 0; j < 4; j++)
+            (void)pthread_join(threads[j], NULL);
+        cr_assert_eq(p.loads, 1, "%s: %d calls", plugins[i], (int)p.loads);
+        (void)snprintf(start, sizeof start, "store 's' (%s): not tried again for ",
+                       plugins[i]);
+        for (int j = 0; j < 4; j++)
+            told += strncmp(q.errs[j].text, start, strlen(start)) == 0 &&
+                    strstr(q.errs[j].text, " ms after: nobody answers");
+        cr_assert_eq(told, 3, "'%s' '%s'", q.errs[0].text, q.errs[1].text);
+        cr_assert_eq(counter_of(q.store, "saves_failed"), 1, "what was not tried counts");
+        mako_store_unref(q.store);
+    }
 }
 
 /* ---- thread models

@@ -217,7 +217,8 @@ struct mako_info {
 MAKO_API void mako_store_info(const mako_store *store, struct mako_info *info);
 
 /* Counters since opening, the core's ("saves", "loads_ok", ...), then the plugin's own
- * ("plugin.streams", ...). */
+ * ("plugin.streams", ...).  Also in the pause after UNAVAILABLE, and never the call that
+ * ends it. */
 MAKO_API MAKO_CHECKED int mako_store_stats(mako_store *store,
                                            void (*counter)(void *arg, const char *name,
                                                            uint64_t value),
