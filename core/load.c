@@ -528,6 +528,7 @@ static int call_load_many(mako_store *store, struct batch *b, mako_snapshot **sn
             call.unavailable |= b->statuses[i] == MAKO_E_UNAVAILABLE;
         status = mako_call_leave(&call, status, 0);
         if (status != MAKO_OK) {
+            mako_count(store, MAKO_COUNT_LOADS_FAILED, b->count);
             drop_all(b);
             mako_store_unref(store);
         }

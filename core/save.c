@@ -268,6 +268,8 @@ static int call_save_many(mako_store *store, struct batch *b, int *statuses,
         b->statuses[i] = NO_STATUS;
     status = store->plugin->ops.save_many(store->data, b->records, b->count, b->statuses,
                                           call.err);
+    if (status != MAKO_OK)
+        mako_count(store, MAKO_COUNT_SAVES_FAILED, b->count);
     for (size_t i = 0; status == MAKO_OK && i < b->count; i++) {
         if (b->statuses[i] < 0)
             why = *call.err; /* of the first item that failed */

@@ -827,9 +827,11 @@ Test(store, a_batch_that_fails_as_a_whole)
     cr_assert_eq(mako_store_save_many(store, streams, saves, 2, statuses, &err),
                  MAKO_E_NO_SPACE);
     cr_assert_str_eq(err.text, "store 's' (probe): full");
+    cr_assert_eq(counter_of(store, "saves_failed"), 2);
     p.orders.save_many = 5;
     cr_assert_eq(mako_store_save_many(store, streams, saves, 2, statuses, &err),
                  MAKO_E_PLUGIN);
+    cr_assert_eq(counter_of(store, "saves_failed"), 4);
     mako_store_unref(store);
 }
 
@@ -1035,6 +1037,8 @@ Test(store, batches_without_an_error_to_fill)
     cr_assert_eq(
         mako_store_load_many(store, streams, expects, 2, snapshots, NULL, statuses, NULL),
         MAKO_E_UNAVAILABLE, "in the pause");
+    cr_assert_eq(counter_of(store, "loads_failed"), 2, "what was tried counts");
+    cr_assert_eq(counter_of(store, "saves_failed"), 0, "what was not tried does not");
     mako_store_unref(store);
 }
 
