@@ -654,8 +654,6 @@ void mako_loader_release(void)
 void mako_loader_forked(void)
 {
     for (struct entry *e = registry; e; e = e->next) {
-        if (e->plugin.ops.threads != MAKO_THREADS_PLUGIN)
-            continue;
         if (pthread_mutex_trylock(&e->plugin.lock) == 0)
             pthread_mutex_unlock(&e->plugin.lock);
         else

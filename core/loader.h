@@ -4,6 +4,7 @@
 #define MAKO_CORE_LOADER_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include <mako/snapshot.h>
@@ -22,6 +23,7 @@ struct mako_plugin {
     uint32_t built_size; /* struct_size of the plugin's own descriptor */
     char *path;
     pthread_mutex_t lock; /* for MAKO_THREADS_PLUGIN; error checking */
+    atomic_bool lowered;  /* to that by an open, whatever ops.threads says */
     bool cut_off;         /* a fork left that lock, and what it guards, to nobody */
 };
 

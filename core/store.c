@@ -114,6 +114,8 @@ static void clamp_traits(mako_store *store, struct mako_traits *traits)
     }
     store->durability = traits->durability;
     store->threads = traits->threads;
+    if (store->threads == MAKO_THREADS_PLUGIN)
+        atomic_store_explicit(&store->plugin->lowered, true, memory_order_relaxed);
     store->features = traits->features;
 }
 
@@ -172,8 +174,9 @@ static int call_open(mako_store *store, uint32_t flags, struct mako_error *err)
                                  .durability = store->config->durability,
                                  .threads = ops->threads,
                                  .features = ops->features};
-    pthread_mutex_t *lock =
-        ops->threads == MAKO_THREADS_PLUGIN ? &store->plugin->lock : NULL;
+    bool alone = ops->threads == MAKO_THREADS_PLUGIN ||
+                 atomic_load_explicit(&store->plugin->lowered, memory_order_relaxed);
+    pthread_mutex_t *lock = alone ? &store->plugin->lock : NULL;
     int status;
 
     if (lock && pthread_mutex_lock(lock) != 0)

@@ -3,6 +3,7 @@
 #include "support.h"
 
 #include <sched.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -639,6 +640,88 @@ Test(store, parallel_calls_overlap)
         strike_both("probe", &one, &two, 200);
     cr_assert_gt(one.store_overlaps + two.store_overlaps, 0);
 }
+
+struct late {
+    struct probe *p;
+    mako_store *store;
+};
+
+static void *call_in(void *arg)
+{
+    (void)load_any(((struct late *)arg)->store, "a", NULL);
+    return NULL;
+}
+
+static void *open_late(void *arg)
+{
+    struct late *late = arg;
+
+    late->store = must_open("probe", late->p, CRASH);
+    return NULL;
+}
+
+/* A plugin of parallel calls whose open asks for one at a time, and one call inside. */
+static void enter_lowered(struct late *one, pthread_t *caller)
+{
+    one->p->serial = true;
+    one->store = must_open("probe", one->p, CRASH);
+    one->p->hold = true;
+    cr_assert_eq(pthread_create(caller, NULL, call_in, one), 0);
+    while (one->p->loads == 0)
+        (void)sched_yield();
+}
+
+/* Then nothing overlaps, the next opening neither. */
+Test(store, a_thread_model_lowered_by_open)
+{
+    struct probe one = PROBE_INITIAL, two = PROBE_INITIAL;
+    struct late first = {.p = &one}, second = {.p = &two};
+    struct mako_info info = {.struct_size = sizeof info};
+    pthread_t caller, opener;
+
+    enter_lowered(&first, &caller);
+    mako_store_info(first.store, &info);
+    cr_assert_str_eq(info.threads, "plugin");
+    cr_assert_eq(pthread_create(&opener, NULL, open_late, &second), 0);
+    sleep_ms(100);
+    cr_assert_eq(two.opens, 0, "opened beside a call");
+    one.hold = false;
+    (void)pthread_join(caller, NULL);
+    (void)pthread_join(opener, NULL);
+    cr_assert_eq(two.opens, 1);
+    mako_store_unref(first.store);
+    mako_store_unref(second.store);
+}
+
+#ifndef __SANITIZE_THREAD__ /* which bears no children of several threads */
+
+/* And a child that is cut off from such a call is told so. */
+Test(store, a_fork_inside_of_a_lowered_plugin)
+{
+    struct probe one = PROBE_INITIAL, two = PROBE_INITIAL;
+    struct late first = {.p = &one};
+    pthread_t caller;
+    int ended = 0;
+    pid_t child;
+
+    enter_lowered(&first, &caller);
+    child = fork();
+    if (child == 0) {
+        mako_store *store = NULL;
+        struct mako_error err = {""};
+        int status = open_probe("probe", &two, CRASH, &store, &err);
+
+        _exit(status == MAKO_E_FORKED && strstr(err.text, "in the middle of a call") ? 0
+                                                                                     : 1);
+    }
+    cr_assert(child > 0 && waitpid(child, &ended, 0) == child);
+    one.hold = false;
+    (void)pthread_join(caller, NULL);
+    cr_assert_eq(ended, 0, "the child opened the plugin");
+    mako_store_unref(first.store);
+}
+
+#endif
 
 /* ---- what is emulated
  * --------------------------------------------------------------------- */
