@@ -29,8 +29,8 @@ bool route_moved(struct route *route, uint16_t slot, const struct endpoint *endp
 /* What is known may be wrong: ask again before the next pick. */
 void route_doubt(struct route *route);
 
-/* All masters, a reference each, in an array to be freed; NULL: trouble says why.  What is
- * in doubt is asked for. */
+/* All masters, a reference each, in an array to be freed; NULL: trouble says why.  What
+ * is in doubt is asked for. */
 struct node **route_masters(struct route *route, int64_t deadline, size_t *count,
                             struct trouble *trouble);
 

@@ -322,7 +322,8 @@ static void is_broken(mako_process *p)
     cr_assert_null(mako_process_state(p));
     cr_assert_eq(mako_process_seq(p), 0);
     cr_assert_eq(mako_process_catch_up(p, &err), MAKO_E_CALLBACK);
-    cr_assert(strstr(err.text, "an earlier create, apply or read failed"), "%s", err.text);
+    cr_assert(strstr(err.text, "an earlier create, apply or read failed"), "%s",
+              err.text);
     cr_assert_eq(mako_process_push(p, &event, NULL), MAKO_E_CALLBACK);
     cr_assert_eq(mako_process_end(p, 1, NULL), MAKO_E_CALLBACK);
     cr_assert_eq(mako_process_take(p, MAKO_TAKE_NOW, NULL), MAKO_E_CALLBACK);
