@@ -1,8 +1,9 @@
 /* load.c - reading: the sink that a plugin answers through, the gates, the snapshot.
  *
  * The order of judgement is the same for every backend: schema (by the plugin's index
- * where it knows it early, by the envelope always), the envelope itself, kind, head of the
- * stream, size, checksum of the state.  Only what is far too large is so before all that. */
+ * where it knows it early, by the envelope always), the envelope itself, kind, head of
+ * the stream, size, checksum of the state.  Only what is far too large is so before all
+ * that. */
 #include <stdalign.h>
 #include <stdlib.h>
 #include <string.h>

@@ -31,7 +31,8 @@ struct mako_process {
 
     int load_status;
     struct mako_meta found;  /* by the load */
-    struct mako_meta stored; /* the same, or what was saved since */
+    struct mako_meta stored; /* the same, or what was saved since; zero: nothing good */
+    bool knows_stored;       /* the load did not fail */
     uint64_t folded, spared;
 };
 
@@ -265,7 +266,9 @@ static int load_snapshot(mako_process *p, struct mako_error *err)
     if (!p->store)
         return MAKO_NOT_FOUND;
     status = mako_store_load(p->store, p->stream, &expect, &snapshot, &p->found, err);
-    p->stored = p->found;
+    p->knows_stored = status >= 0;
+    if (status != MAKO_DAMAGED && status != MAKO_FOREIGN)
+        p->stored = p->found;
     if (status == MAKO_OK)
         status = adopt(p, snapshot, err);
     mako_snapshot_unref(snapshot);
@@ -474,8 +477,8 @@ int mako_bytes_put(mako_bytes *out, const void *bytes, size_t len)
     return MAKO_OK;
 }
 
-/* A later one is stored.  It goes where it is what was found wrong; another process may
- * have healed it. */
+/* A later one is stored.  It stays where it is good and not what was found wrong: another
+ * process has healed it. */
 static int heal(const mako_process *p, struct mako_save *save, struct mako_error *err)
 {
     const struct mako_expect any = {.struct_size = sizeof any,
@@ -492,8 +495,8 @@ static int heal(const mako_process *p, struct mako_save *save, struct mako_error
         *err = why;
         return status;
     }
-    if (status != MAKO_DAMAGED && (status != MAKO_OK || meta.seq != p->stored.seq ||
-                                   meta.schema != p->stored.schema))
+    if (status == MAKO_OK && p->knows_stored &&
+        (meta.seq != p->stored.seq || meta.schema != p->stored.schema))
         return MAKO_STALE;
     save->flags = MAKO_SAVE_FORCE;
     return mako_store_save(p->store, p->stream, save, err);
@@ -515,6 +518,7 @@ static int save_state(mako_process *p, const struct mako_bytes *bytes,
         status = heal(p, &save, err);
     if (status == MAKO_OK) {
         p->stored = (struct mako_meta){.seq = save.seq, .schema = save.schema};
+        p->knows_stored = true;
         p->heal = false;
     }
     /* Also where a later one is kept, or this one can never be: not again at every

@@ -55,6 +55,9 @@ struct world {
     struct stored stored, older;
     uint64_t last; /* the policy's, as process.h must keep it */
     bool heal;
+    bool knows_stored; /* the process, from its load or its last save: */
+    uint64_t known_seq;
+    uint32_t known_schema;
     const char *step; /* for complaints */
 };
 
@@ -216,6 +219,16 @@ static int log_must_say(const struct world *w)
     return anchor_at(w, w->stored.seq) == w->stored.anchor ? MAKO_OK : MAKO_DIVERGED;
 }
 
+/* What the process knows of the store. */
+static void expect_knowledge(struct world *w, bool loaded)
+{
+    bool good = loaded && w->stored.there && w->stored.damage == MAKO_OK;
+
+    w->knows_stored = loaded;
+    w->known_seq = good ? w->stored.seq : 0;
+    w->known_schema = good ? w->stored.schema : 0;
+}
+
 static void expect_policy(struct world *w, int status)
 {
     w->last = status == MAKO_OK || status == MAKO_SCHEMA_NEWER ? w->stored.seq : 0;
@@ -257,6 +270,7 @@ static enum verdict open_process(struct world *w)
         want = log_must_say(w);
     w->heal = false;
     expect_policy(w, want);
+    expect_knowledge(w, probe.orders.load == MAKO_OK);
     status =
         mako_process_open(w->t->store, &w->aggregate, w->stream, w, &w->process, &err);
     if (status != MAKO_OK)
@@ -373,6 +387,13 @@ static enum verdict step_roll_back(struct world *w)
     return state_is_right(w);
 }
 
+/* Something is stored that the process did not find wrong. */
+static bool is_good_news(const struct world *w)
+{
+    return w->stored.damage == MAKO_OK && w->knows_stored &&
+           (w->stored.seq != w->known_seq || w->stored.schema != w->known_schema);
+}
+
 static int take_must_say(const struct world *w, bool now)
 {
     uint64_t since = w->head > w->last ? w->head - w->last : 0;
@@ -381,7 +402,9 @@ static int take_must_say(const struct world *w, bool now)
         return MAKO_NOT_DUE;
     if (probe.orders.save != MAKO_OK)
         return probe.orders.save;
-    return !w->heal && w->stored.there && w->stored.seq > w->head ? MAKO_STALE : MAKO_OK;
+    if (!w->stored.there || w->stored.seq <= w->head)
+        return MAKO_OK;
+    return w->heal && !is_good_news(w) ? MAKO_OK : MAKO_STALE;
 }
 
 static void remember_save(struct world *w)
@@ -393,6 +416,7 @@ static void remember_save(struct world *w)
                                 .schema = w->aggregate.schema,
                                 .fold = plain_fold(w, w->head)};
     w->heal = false;
+    expect_knowledge(w, true);
 }
 
 static enum verdict step_take(struct world *w)

@@ -323,7 +323,7 @@ static int probe_stats(void *store, struct mako_counters *counters,
     const struct store *s = store;
     int status = s->probe->orders.stats;
 
-    (void)counters;
+    counters->add(counters, "reached", (uint64_t)s->probe->loads);
     return status == MAKO_OK ? MAKO_OK : ordered(s->probe, status, err);
 }
 
