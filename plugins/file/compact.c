@@ -32,6 +32,7 @@ struct compactor {
     bool debris; /* files may come back after a power cut: removals stay, this opening */
     int told;    /* errno number of the failure that was logged last */
     int64_t patience_ms; /* until when the thread copies nothing, after a failure */
+    uint64_t goal; /* of the sweep: removals up to this log number are to be dropped */
 
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t wake;
@@ -242,15 +243,33 @@ static bool overdue(const struct compactor *compactor, const struct view *view,
     return false;
 }
 
-/* The first segment that keeps removals above it from being forgotten. */
-static bool first_unclean(const struct view *view, uint64_t last, size_t *at)
+/* The first segment that keeps removals up to the goal from being dropped; view->count:
+ * none does. */
+static size_t first_unclean(const struct view *view, uint64_t goal)
 {
-    for (size_t i = 0; i < view->count; i++)
-        if (view->all[i]->header.clean < last && !atomic_load(&view->all[i]->stuck)) {
-            *at = i;
-            return true;
-        }
-    return false;
+    size_t at = 0;
+
+    while (at < view->count &&
+           (view->all[at]->header.first > goal || view->all[at]->header.clean >= goal))
+        at++;
+    return at;
+}
+
+/* Where removals are many: from the first segment up, each once.  What is saved and
+ * removed meanwhile is for the next sweep, else there would be no end.  Behind one that
+ * is stuck all removals stay. */
+static bool sweep(struct compactor *compactor, const struct view *view,
+                  const struct sums *sums, size_t *at)
+{
+    if (compactor->debris || sums->tombs <= TOMBS_LEAST ||
+        sums->tombs * TOMBS_PART <= sums->size)
+        return false;
+    *at = first_unclean(view, compactor->goal);
+    if (*at == view->count) {
+        compactor->goal = log_last(compactor->setup.log);
+        *at = first_unclean(view, compactor->goal);
+    }
+    return *at < view->count && !atomic_load(&view->all[*at]->stuck);
 }
 
 static bool is_small(const struct compactor *compactor, const struct segment *segment)
@@ -319,9 +338,7 @@ static size_t choose(struct compactor *compactor, const struct view *view, size_
         at = choose_small(compactor, view, count);
     if (*count != 0)
         return at;
-    if (percent < 100 && sums.tombs > TOMBS_LEAST &&
-        sums.tombs * TOMBS_PART > sums.size &&
-        first_unclean(view, log_last(compactor->setup.log), &at))
+    if (percent < 100 && sweep(compactor, view, &sums, &at))
         return grow(compactor, view, at, count);
     *count = 0;
     return 0;

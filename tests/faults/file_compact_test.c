@@ -841,6 +841,60 @@ Test(file_compact, what_was_dead_is_erased_in_time)
     cr_assert(holds(&box, "stream-0", 2));
 }
 
+/* ---- removals
+ * ---------------------------------------------------------------------------------- */
+
+static uint64_t saves_beside, failed_beside;
+
+/* Somebody saves during each compaction. */
+static void save_beside(void)
+{
+    failed_beside += put(&box, "beside", ++saves_beside, 100, 0) != MAKO_OK;
+    inject_before(INJECT_RENAMEAT, 2, save_beside);
+}
+
+static bool is_swept(void)
+{
+    return counter(&box, "bytes") < 2000000 || counter(&box, "compactions") > 300;
+}
+
+/* Many removals, with long ids, behind snapshots that stay. */
+static void remove_many(size_t count)
+{
+    char id[1001];
+
+    for (size_t i = 0; i < 10; i++)
+        cr_assert_eq(put(&box, name_of(i), 1, 30000, 0), MAKO_OK);
+    for (size_t i = 0; i < 2 * count; i++) {
+        (void)snprintf(id, sizeof id, "%01000zu", i % count);
+        cr_assert_eq(i < count ? put(&box, id, 1, 10, 0) : drop(&box, id), MAKO_OK);
+    }
+}
+
+/* Each segment is copied once to drop them, and not the first again and again. */
+Test(file_compact, removals_are_dropped_while_others_save)
+{
+    box.durability = MAKO_DURABLE_CRASH;
+    box_reopen(&box);
+    remove_many(3000);
+    box_close(&box);
+    inject_everywhere(true);
+    inject_before(INJECT_RENAMEAT, 1, save_beside);
+    box.dead_space = 99;
+    box_must_open(&box);
+    wait_until(is_swept);
+    inject_reset();
+    cr_assert_lt(counter(&box, "bytes"), 2000000);
+    cr_assert_leq(counter(&box, "compactions"), 80);
+    cr_assert_gt(saves_beside, 20);
+    cr_assert_eq(failed_beside, 0);
+    for (int round = 0; round < 2; round++) {
+        cr_assert_eq(counter(&box, "streams"), 11);
+        cr_assert(holds(&box, "stream-9", 1));
+        box_reopen(&box);
+    }
+}
+
 /* ---- beside others
  * -------------------------------------------------------------------------------- */
 
