@@ -31,7 +31,6 @@ struct copy {
     uint64_t end;  /* where the next record goes; fill bytes before it are in buffer */
     uint64_t sent; /* up to here the medium has been asked to take it */
     int64_t began_ns;
-    uint64_t tombs;        /* bytes of the removals that were found in one part */
     unsigned char *window; /* of the readers */
 };
 
@@ -195,10 +194,8 @@ static int take_record(struct copy *copy, const struct segment *part,
 
     if (frame->number > copy->header.end.last)
         copy->header.end.last = frame->number;
-    if (frame->type == FORMAT_REMOVAL) {
-        copy->tombs += format_record_size(id.len, 0);
+    if (frame->type == FORMAT_REMOVAL)
         return put_removal(copy, frame, stream);
-    }
     stored = index_find(copy->index, id, format_hash(stream, id.len), &place);
     if (stored)
         segment_release(place.segment);
@@ -324,7 +321,7 @@ static int take_unseen(struct copy *copy, struct segment *part)
     struct listing listing;
     int error;
 
-    if (copy->tombs >= atomic_load(&part->tombs))
+    if (atomic_load(&part->tombs) == 0 || (!part->lost && !atomic_load(&part->spoiled)))
         return 0;
     error = listing_read(copy->segments, part->header.id, &listing);
     if (error != 0)
@@ -436,7 +433,6 @@ static int copy_fill(struct copy *copy)
     for (size_t i = 0; i < copy->run->count && error == 0; i++) {
         struct segment *part = copy->run->parts[i];
 
-        copy->tombs = 0;
         if (!run_needs(copy->run, part))
             continue;
         if (!part->lost)

@@ -433,6 +433,37 @@ Test(file_compact, also_with_its_segment)
     lose_a_removal(true);
 }
 
+/* Likewise beside one that the index file leaves out, because a save replaced it. */
+Test(file_compact, a_lost_removal_stays_beside_one_that_was_replaced)
+{
+    struct bytes whole;
+    char path[600];
+
+    cr_assert_eq(put(&box, "a", 1, 100, 0), MAKO_OK);
+    cr_assert_eq(put(&box, "b", 1, 30000, 0), MAKO_OK);
+    box_reopen(&box);
+    cr_assert_eq(put(&box, "q", 1, 100, 0), MAKO_OK);
+    cr_assert_eq(drop(&box, "q"), MAKO_OK);
+    cr_assert_eq(put(&box, "q", 2, 100, 0), MAKO_OK);
+    cr_assert_eq(drop(&box, "a"), MAKO_OK);
+    for (uint64_t seq = 2; seq < 20; seq++)
+        cr_assert_eq(put(&box, "c", seq, 1000, 0), MAKO_OK);
+    box_close(&box);
+    segment_path(&box, 1, path, sizeof path);
+    whole = read_whole(path);
+    whole.data[4096 + 2 * (80 + 16 + 112) + 80 + 16 + 16] ^= 1; /* its log number */
+    write_whole(path, whole.data, whole.len);
+    free(whole.data);
+    box.dead_space = 20;
+    box_must_open(&box);
+    cr_assert(holds(&box, "a", 0));
+    wait_until(is_compacted);
+    box_reopen(&box);
+    cr_assert(holds(&box, "a", 0));
+    cr_assert(holds(&box, "q", 2));
+    cr_assert(holds(&box, "b", 1));
+}
+
 /* ---- index files
  * -------------------------------------------------------------------------- */
 
