@@ -290,19 +290,50 @@ static int read_listing(struct survey *survey, uint64_t id, struct listing *list
     return survey_failed(survey->setup, name, error, survey->err);
 }
 
-/* The index file of a segment that is lost: that which ends with its number. */
-static int find_listing(struct survey *survey, uint64_t number, struct listing *listing,
-                        bool *found)
+/* Whether an index file may be that of a segment that is lost: of the number, and of all
+ * that the name of its file says; file NULL: it has none. */
+static bool may_be(const struct format_listing *head, uint64_t number,
+                   const struct found *file)
+{
+    return head->number == number &&
+           (file == NULL ||
+            (head->low == file->name.low && head->generation == file->name.generation));
+}
+
+/* Whether it stands for less than another, or is older: a copy that was never finished
+ * leaves one that stands for more. */
+static bool is_narrower(const struct format_listing *head,
+                        const struct format_listing *other)
+{
+    return head->low != other->low ? head->low > other->low
+                                   : head->generation < other->generation;
+}
+
+/* The index file of a segment that is lost. */
+static int find_listing(struct survey *survey, uint64_t number, const struct found *file,
+                        struct listing *listing, bool *found)
 {
     int status = MAKO_OK;
 
     *found = false;
-    for (size_t i = 0; i < survey->listing_count && status == MAKO_OK && !*found; i++) {
-        status = read_listing(survey, survey->listings[i], listing, found);
-        if (*found && listing->head.number != number) {
-            listing_free(listing);
-            *found = false;
+    for (size_t i = 0; i < survey->listing_count && status == MAKO_OK; i++) {
+        struct listing other;
+        bool is;
+
+        status = read_listing(survey, survey->listings[i], &other, &is);
+        if (is && may_be(&other.head, number, file) &&
+            (!*found || is_narrower(&other.head, &listing->head))) {
+            if (*found)
+                listing_free(listing);
+            *listing = other;
+            *found = true;
+        } else if (is) {
+            listing_free(&other);
         }
+    }
+    if (status != MAKO_OK && *found) {
+        listing_free(listing);
+        *found = false;
     }
     return status;
 }
@@ -424,7 +455,7 @@ static int lose(struct survey *survey, struct chain *chain)
 
     if (chain->headless != NULL)
         header = chain->headless->name;
-    status = find_listing(survey, header.number, &listing, &known);
+    status = find_listing(survey, header.number, chain->headless, &listing, &known);
     if (status != MAKO_OK)
         return status;
     if (chain->headless == NULL)
@@ -444,7 +475,7 @@ static int lose(struct survey *survey, struct chain *chain)
 static int was_sealed(struct survey *survey, const struct found *file, bool *sealed)
 {
     struct listing listing;
-    int status = find_listing(survey, file->name.number, &listing, sealed);
+    int status = find_listing(survey, file->name.number, file, &listing, sealed);
 
     if (*sealed)
         listing_free(&listing);

@@ -353,6 +353,114 @@ Test(file_revival, killed_and_without_index_files)
     }
 }
 
+/* ---- an index file of what never counted
+ * ------------------------------------------------------------------------------------
+ */
+
+static void die(void)
+{
+    (void)raise(SIGKILL);
+}
+
+/* Four segments, and the index file of a copy of the first three, which was not made. */
+static void leave_index_file(void)
+{
+    pid_t child;
+    int status = 0;
+
+    box_must_open(&box);
+    must_put("dead", 1);
+    must_put("first", 5);
+    box_reopen(&box);
+    must_put("second", 5);
+    must_put("dead", 2);
+    box_reopen(&box);
+    must_put("third", 5);
+    box_reopen(&box);
+    must(put(&box, "fourth", 5, 20000, 0) == MAKO_OK, "fourth");
+    box_close(&box);
+    child = fork();
+    cr_assert_geq(child, 0);
+    if (child == 0) {
+        inject_before(INJECT_RENAMEAT, 1, die);
+        box_must_open(&box);
+        (void)compact(&box);
+        _exit(1);
+    }
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "status %d", status);
+}
+
+/* The third is lost, and no other. */
+static void expect_third_lost(int expected)
+{
+    uint64_t seq;
+
+    for (int round = 0; round < 2; round++) {
+        box_must_open(&box);
+        cr_assert_eq(get(&box, "third", &seq), expected, "round %d", round);
+        cr_assert(holds(&box, "first", 5));
+        cr_assert(holds(&box, "second", 5));
+        cr_assert(holds(&box, "dead", 2));
+        cr_assert(holds(&box, "fourth", 5));
+        box_close(&box);
+    }
+    box_wipe(&box);
+}
+
+/* The index file of the third segment itself. */
+static void unlink_own_index_file(void)
+{
+    static const uint64_t numbers[] = {3, 3}; /* and the first that it stands for */
+    DIR *dir = opendir(box.path);
+    const struct dirent *entry;
+    size_t count = 0;
+
+    cr_assert_not_null(dir);
+    while ((entry = readdir(dir)) != NULL) {
+        struct bytes whole;
+        char path[600];
+
+        if (strstr(entry->d_name, ".idx") == NULL)
+            continue;
+        (void)snprintf(path, sizeof path, "%s/%s", box.path, entry->d_name);
+        whole = read_whole(path);
+        if (whole.len > 32 && memcmp(whole.data + 16, numbers, sizeof numbers) == 0)
+            count += unlink(path) == 0;
+        free(whole.data);
+    }
+    (void)closedir(dir);
+    cr_assert_eq(count, 1);
+}
+
+/* Which of the index files is found first is chance. */
+Test(file_revival, a_lost_segment_beside_an_index_file_of_a_copy)
+{
+    char path[600];
+
+    for (int i = 0; i < 8; i++) {
+        leave_index_file();
+        segment_path(&box, 2, path, sizeof path);
+        cr_assert_eq(unlink(path), 0);
+        expect_third_lost(MAKO_DAMAGED);
+    }
+}
+
+Test(file_revival, a_lost_header_beside_an_index_file_of_a_copy)
+{
+    static const unsigned char zeros[4096];
+    char path[600];
+
+    for (int i = 0; i < 8; i++) {
+        leave_index_file();
+        segment_path(&box, 2, path, sizeof path);
+        write_whole(path, zeros, sizeof zeros);
+        if (i < 4)
+            unlink_own_index_file();
+        expect_third_lost(i < 4 ? MAKO_NOT_FOUND : MAKO_DAMAGED);
+    }
+}
+
 /* ---- files that come back
  * --------------------------------------------------------------
  */
