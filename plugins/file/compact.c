@@ -483,6 +483,9 @@ static int64_t next_ms(struct compactor *compactor, int error)
         wait = compactor->setup.erase_ms / 8; /* nobody says when something dies */
     if (due != INT64_MAX && left < wait)
         wait = left;
+    left = compactor->patience_ms - segment_clock_ms();
+    if (wait < left)
+        wait = left; /* nothing is copied before that */
     return wait > 0 ? wait : 1;
 }
 

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -870,6 +871,33 @@ Test(file_compact, what_was_dead_is_erased_in_time)
     box_must_open(&box);
     wait_until(erased);
     cr_assert(holds(&box, "stream-0", 2));
+}
+
+static bool has_failed(void)
+{
+    return box_logged(": compaction: Input/output error");
+}
+
+/* After a failure it sleeps, also where something has been dead for too long, and also
+ * when it has been woken. */
+Test(file_compact, a_failure_is_not_tried_again_at_once)
+{
+    struct timespec pause = {.tv_sec = 1};
+    struct rusage before, after;
+
+    box.erase_ms = 50;
+    box_reopen(&box);
+    inject_everywhere(true);
+    inject_fail(INJECT_RENAMEAT, 1, INJECT_FOREVER, EIO);
+    put_many(10, 1, 1000);
+    put_many(1, 2, 1000);
+    wait_until(has_failed);
+    put_many(100, 3, 1000); /* more than a segment: the thread is told */
+    cr_assert_eq(getrusage(RUSAGE_SELF, &before), 0);
+    (void)nanosleep(&pause, NULL);
+    cr_assert_eq(getrusage(RUSAGE_SELF, &after), 0);
+    cr_assert_lt(after.ru_nvcsw - before.ru_nvcsw, 50);
+    cr_assert_eq(inject_count(INJECT_RENAMEAT), 1);
 }
 
 /* ---- removals
