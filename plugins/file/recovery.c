@@ -741,11 +741,12 @@ static int add_segments(struct recovery *recovery)
     return MAKO_OK;
 }
 
-/* Since when bytes may have been dead is not known: since they were written. */
+/* Since when bytes may have been dead is not known: since they were written, or, where
+ * that cannot be, since now. */
 static void date_deaths(struct recovery *recovery)
 {
     struct timespec now;
-    int64_t age, now_ms;
+    int64_t age, created_ms, now_ms;
 
     (void)clock_gettime(CLOCK_REALTIME, &now);
     now_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
@@ -754,9 +755,8 @@ static void date_deaths(struct recovery *recovery)
 
         if (segment == NULL)
             continue;
-        age = now_ms - segment->header.created_ms;
-        if (age < 0)
-            age = 0;
+        created_ms = segment->header.created_ms;
+        age = created_ms < 0 || created_ms > now_ms ? 0 : now_ms - created_ms;
         atomic_store(&segment->died_ms, segment_dead(segment) != 0
                                             ? segment_clock_ms() - age
                                             : SEGMENT_ALL_LIVE);

@@ -3,7 +3,9 @@
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "host.h"
 
@@ -449,6 +451,32 @@ Test(file_recovery, an_unknown_version_is_refused)
     put_version(1);
     open_with(whole.data, whole.len);
     cr_assert(holds(&box, "a", 2));
+}
+
+static void put_sum(unsigned char *at, uint64_t sum)
+{
+    for (int i = 0; i < 8; i++)
+        at[i] = (unsigned char)(sum >> 8 * i);
+}
+
+/* Since when something has been dead in it is not known: since now. */
+Test(file_recovery, a_segment_of_a_time_that_cannot_be)
+{
+    static const int64_t times[] = {INT64_MIN, INT64_MIN / 2, -1, INT64_MAX};
+    struct timespec pause = {.tv_nsec = 50000000};
+
+    two_records();
+    box.erase_ms = 3600000;
+    for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
+        put_sum(whole.data + 48, (uint64_t)times[i]);
+        put_sum(whole.data + 248, XXH3_64bits(whole.data, 248));
+        memcpy(whole.data + 2048, whole.data, 256);
+        open_with(whole.data, whole.len);
+        (void)nanosleep(&pause, NULL);
+        cr_assert_eq(counter(&box, "compactions"), 0);
+        cr_assert_str_empty(box_log());
+        cr_assert(holds(&box, "a", 2));
+    }
 }
 
 Test(file_recovery, foreign_files_are_ignored)
