@@ -688,10 +688,11 @@ static void scan_files(struct recovery *recovery)
 {
     pthread_t threads[THREADS_MAX];
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    size_t wanted = processors > THREADS_MAX ? THREADS_MAX : (size_t)processors;
-    size_t started = 0;
+    size_t wanted = processors < 1 ? 1 : (size_t)processors, started = 0;
 
-    if (processors < 1 || wanted > recovery->survey.count)
+    if (wanted > THREADS_MAX)
+        wanted = THREADS_MAX;
+    if (wanted > recovery->survey.count)
         wanted = recovery->survey.count;
     while (started + 1 < wanted && io_thread(&threads[started], work, recovery) == 0)
         started++;

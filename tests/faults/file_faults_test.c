@@ -91,6 +91,25 @@ Test(file_faults, a_flush_is_never_repeated_over_failed_data)
     cr_assert_eq(inject_count(INJECT_FDATASYNC), before + 1);
 }
 
+/* As many threads read as there are processors, where that can be told. */
+Test(file_faults, how_many_processors_there_are_is_not_known)
+{
+    char name[16];
+
+    for (int i = 0; i < 30; i++) {
+        (void)snprintf(name, sizeof name, "s%d", i);
+        cr_assert_eq(put(&box, name, 1, 100, 0), MAKO_OK);
+        box_reopen(&box);
+    }
+    inject_fail(INJECT_PROCESSORS, 1, INJECT_FOREVER, EINVAL);
+    box_reopen(&box);
+    cr_assert_gt(inject_count(INJECT_PROCESSORS), 0);
+    for (int i = 0; i < 30; i++) {
+        (void)snprintf(name, sizeof name, "s%d", i);
+        cr_assert(holds(&box, name, 1));
+    }
+}
+
 Test(file_faults, an_interrupted_flush_is_not_a_failed_one)
 {
     inject_fail(INJECT_FDATASYNC, 1, 3, EINTR);

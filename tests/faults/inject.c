@@ -547,6 +547,15 @@ int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)
     return error != 0 ? error : next.call(prepare, parent, child, object);
 }
 
+/* The C library's own name for it: a sanitizer asks before dlsym() can be called. */
+long __sysconf(int name);
+long sysconf(int name)
+{
+    int error = name == _SC_NPROCESSORS_ONLN ? count(INJECT_PROCESSORS) : 0;
+
+    return error != 0 ? fail_with(error) : __sysconf(name);
+}
+
 /* ---- operations that mark their calls -----------------------------------------------
  */
 

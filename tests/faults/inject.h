@@ -32,7 +32,8 @@ enum inject_call {
     INJECT_READDIR,
     INJECT_THREAD,
     INJECT_ATFORK,
-    INJECT_MEMORY, /* malloc() and its like; see inject_memory.c */
+    INJECT_PROCESSORS, /* sysconf(), asked for their number */
+    INJECT_MEMORY,     /* malloc() and its like; see inject_memory.c */
     INJECT_CALLS
 };
 
