@@ -237,7 +237,8 @@ static bool head_holds(const struct format_listing *head, uint64_t size)
            head->low <= head->number && head->end.length >= FORMAT_HEADER;
 }
 
-/* Whether the entries are records of one segment of that length, one behind the other. */
+/* Whether the entries are records of one segment of that length, one behind the other,
+ * and of known types: of others the segment itself must tell. */
 static bool entries_hold(const struct listing *listing)
 {
     uint64_t end = FORMAT_HEADER, length = listing->head.end.length;
@@ -252,7 +253,8 @@ static bool entries_hold(const struct listing *listing)
             return false;
         bytes = format_head_size(frame.stream_len) + frame.blob_len; /* no padding */
         if (offset < end || offset % FORMAT_ALIGN != 0 || offset > length ||
-            bytes > length - offset || frame.number > listing->head.end.last)
+            bytes > length - offset || frame.number > listing->head.end.last ||
+            frame.type < FORMAT_SAVE || frame.type > FORMAT_DAMAGED)
             return false;
         end = offset + bytes;
         at += format_entry_size(frame.stream_len);

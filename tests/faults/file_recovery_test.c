@@ -1,6 +1,7 @@
 /* tests/faults/file_recovery_test.c - opening what is left after crashes and damage:
  * torn tails, flipped bits, headers, files that are missing or do not belong. */
 #include <criterion/criterion.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -457,6 +458,44 @@ static void put_sum(unsigned char *at, uint64_t sum)
 {
     for (int i = 0; i < 8; i++)
         at[i] = (unsigned char)(sum >> 8 * i);
+}
+
+/* The second record gets a type, and the index file says the same. */
+static void put_type(unsigned char type)
+{
+    static const size_t LISTING = 160, ENTRY = 64; /* with its id */
+    unsigned char *frame = whole.data + HEADER + RECORD;
+    struct bytes listing;
+    char path[600];
+    uint64_t id;
+
+    memcpy(&id, whole.data + 24, sizeof id);
+    frame[4] = type;
+    put_sum(frame + 8, 0);
+    put_sum(frame + 8, XXH3_64bits_withSeed(frame, FRAME + 16, id + HEADER + RECORD));
+    write_whole(segment, whole.data, whole.len);
+    (void)snprintf(path, sizeof path, "%s/%016" PRIx64 ".idx", box.path, id);
+    listing = read_whole(path);
+    cr_assert_eq(listing.len, LISTING + ENTRY);
+    listing.data[LISTING + 42] = type;
+    put_sum(listing.data + 104, XXH3_64bits(listing.data + LISTING, ENTRY));
+    put_sum(listing.data + 152, XXH3_64bits(listing.data, 152));
+    write_whole(path, listing.data, listing.len);
+    free(listing.data);
+}
+
+Test(file_recovery, an_unknown_type_is_refused_with_an_index_file_and_without)
+{
+    two_records();
+    put_type(9);
+    for (int round = 0; round < 2; round++) {
+        box.keep_indexes = round == 0;
+        cr_assert_eq(box_open(&box), MAKO_E_UNSUPPORTED);
+        cr_assert_not_null(strstr(box.err.text,
+                                  "/0000000000000001.seg: a record of type 9 at offset "
+                                  "4304, of a newer version"),
+                           "%s", box.err.text);
+    }
 }
 
 /* Since when something has been dead in it is not known: since now. */
