@@ -583,7 +583,7 @@ static int make_durable(struct scan *scan)
     bool power = scan->file->header.durability >= MAKO_DURABLE_POWER;
     int error;
 
-    if (!scan->setup->flush || scan->setup->read_only || (power && !scan->file->last))
+    if (scan->setup->read_only || (power ? !scan->file->last : !scan->setup->flush))
         return 0;
     error = io_flush(scan->reader.fd);
     scan->unsure = power;

@@ -91,6 +91,33 @@ Test(file_faults, a_flush_is_never_repeated_over_failed_data)
     cr_assert_eq(inject_count(INJECT_FDATASYNC), before + 1);
 }
 
+/* Nothing is flushed but, by each opening, what is there already: how often. */
+static void expect_flushes_of_opening(long flushes, long forgotten)
+{
+    inject_reset();
+    inject_everywhere(true);
+    box_must_open(&box);
+    cr_assert_eq(inject_count(INJECT_FDATASYNC), flushes);
+    cr_assert_eq(inject_count(INJECT_FADVISE), forgotten);
+    inject_reset();
+}
+
+/* What an opening that does not flush finds behind the last flush counts: its own segment
+ * says so, and no later opening flushes the one before it. */
+Test(file_faults, what_was_written_for_power_is_flushed_before_it_counts)
+{
+    cr_assert_eq(put(&box, "a", 1, 100, 0), MAKO_OK);
+    box_close(&box);
+    box.durability = MAKO_DURABLE_CRASH;
+    expect_flushes_of_opening(1, 1);
+    cr_assert(holds(&box, "a", 1));
+    cr_assert_eq(put(&box, "b", 1, 100, 0), MAKO_OK);
+    box_close(&box);
+    expect_flushes_of_opening(0, 0); /* that is not the last any more */
+    cr_assert(holds(&box, "a", 1));
+    cr_assert(holds(&box, "b", 1));
+}
+
 /* As many threads read as there are processors, where that can be told. */
 Test(file_faults, how_many_processors_there_are_is_not_known)
 {
