@@ -587,6 +587,8 @@ static int make_durable(struct scan *scan)
         return 0;
     error = io_flush(scan->reader.fd);
     scan->unsure = power;
+    if (error == 0 && !power)
+        io_forget(scan->reader.fd, 0); /* a flush before may have failed */
     return error;
 }
 
