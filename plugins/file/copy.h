@@ -28,9 +28,11 @@ bool run_needs(const struct run *run, struct segment *part);
 
 /* Replace the run by its copy, on the disk, in the table and in the index.  Order: the
  * copy is flushed, renamed, the directory flushed; only then the index follows, and the
- * parts are unlinked.  0 or an errno number, and then nothing has changed, except that
- * parts that cannot be read are marked as stuck.  *clear becomes false where files may
- * come back after a power cut that should not; *length is the copy's. */
+ * parts are unlinked.  0 or an errno number; then nothing has changed, except that these
+ * are marked as stuck: parts that cannot be read; all parts where the copy's name could
+ * not be taken back; all parts and the copy where the index does not follow, or only in
+ * part: then the copy is in the table, too.  *clear becomes false where files may come
+ * back after a power cut that should not; *length is the copy's. */
 int copy_run(struct segments *segments, struct index *index, const struct run *run,
              bool *clear, uint64_t *length);
 

@@ -2,8 +2,8 @@
  * need not read it.
  *
  * One file a segment, named after the segment's random id.  It repeats what the segment
- * says, for the records that still counted when it was written; it is never flushed and
- * never trusted without its checksums, and any of them may be thrown away.
+ * says, of every record that no later one of the same segment replaced; it is never
+ * flushed and never trusted without its checksums, and any of them may be thrown away.
  *
  * Functions return 0 or an errno number. */
 #ifndef MAKO_FILE_LISTING_H

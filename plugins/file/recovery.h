@@ -25,8 +25,9 @@ struct recovery_setup {
     struct recovery_looks *looks; /* with read_only */
 };
 
-/* Fill segments and index, which are empty.  Files that a copy has replaced are removed,
- * and nothing else is changed. */
+/* Fill segments and index, which are empty.  Unless read_only is set, what only takes
+ * space is removed: files that a copy has replaced, index files of no segment, a copy
+ * that was not finished.  Nothing else is changed. */
 int recover(const struct recovery_setup *setup, struct log_start *start,
             struct mako_error *err);
 
