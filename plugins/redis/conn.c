@@ -58,6 +58,7 @@ struct conn {
     int64_t deadline;
     bool asking, sent;
     int64_t spin;              /* ns left in this exchange */
+    bool spun;                 /* it was used */
     unsigned misses, no_spins; /* in a row; exchanges without, before the next with */
     size_t owed;               /* answers that have not been taken */
     struct trouble trouble;
@@ -453,6 +454,9 @@ bool conn_usable(struct conn *conn)
 
 static void spin_begin(struct conn *conn)
 {
+    if (conn->spun && conn->spin > 0)
+        conn->misses = 0;
+    conn->spun = false;
     conn->spin = conn->no_spins == 0 ? conn->settings->spin : 0;
     conn->no_spins -= conn->no_spins > 0;
 }
@@ -673,6 +677,7 @@ static ssize_t receive_spinning(struct conn *conn, struct iovec *parts, size_t c
     if (atomic_fetch_add_explicit(&tally->spinning, 1, memory_order_relaxed) <
         conn->settings->spinners) {
         tally_add(&tally->spins, 1);
+        conn->spun = true;
         do {
             got = receive_once(conn, parts, count, MSG_DONTWAIT);
             if (got == 0)
@@ -681,8 +686,6 @@ static ssize_t receive_spinning(struct conn *conn, struct iovec *parts, size_t c
         } while (got == 0 && conn->spin > 0);
         if (got == 0)
             spin_missed(conn);
-        else
-            conn->misses = 0;
     }
     atomic_fetch_sub_explicit(&tally->spinning, 1, memory_order_relaxed);
     return got;
