@@ -642,7 +642,7 @@ static bool save_alone(struct window *window, const struct mako_record *record,
         return true;
     }
     (void)add_save(window, record, index);
-    place(window);
+    place(window); /* which ends it where its node is away */
     node_unref(item->node);
     item->node = NULL;
     finish_rest(window, save_one);

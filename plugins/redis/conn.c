@@ -671,9 +671,10 @@ static ssize_t receive_spinning(struct conn *conn, struct iovec *parts, size_t c
     int64_t begin = now_ns(), left = conn->deadline * 1000000 - begin;
     ssize_t got = 0;
 
+    if (left <= 0)
+        return 0;
     if (left > conn->spin)
         left = conn->spin;
-
     if (atomic_fetch_add_explicit(&tally->spinning, 1, memory_order_relaxed) <
         conn->settings->spinners) {
         tally_add(&tally->spins, 1);

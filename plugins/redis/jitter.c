@@ -17,7 +17,7 @@ static uint64_t seed;
 static bool by_pid; /* nobody tells of a fork: each number asks */
 static atomic_uint_fast64_t counter;
 
-/* In a child: not the parent's numbers once more. */
+/* At first, and in a forked child: not the parent's numbers once more. */
 static void draw_seed(void)
 {
     struct {
