@@ -338,11 +338,21 @@ Test(file_compact, compaction_never_copies_damage)
     }
 }
 
+/* len bytes of a segment, each bit of them. */
+static void spoil(const char *path, size_t at, size_t len)
+{
+    struct bytes whole = read_whole(path);
+
+    for (size_t i = at; i < at + len; i++)
+        whole.data[i] ^= 0xff;
+    write_whole(path, whole.data, whole.len);
+    free(whole.data);
+}
+
 /* A frame that is lost: its stream is known by those behind it, and stays damaged when
  * both are copied. */
 Test(file_compact, a_lost_frame_stays_lost)
 {
-    struct bytes whole;
     char path[600];
     uint64_t seq;
 
@@ -351,10 +361,7 @@ Test(file_compact, a_lost_frame_stays_lost)
     cr_assert_eq(put(&box, "b", 1, 100, 0), MAKO_OK);
     box_close(&box);
     cr_assert(find_file(".seg", path));
-    whole = read_whole(path);
-    memset(whole.data + 4096 + 80 + 16 + 112, 0xff, 80);
-    write_whole(path, whole.data, whole.len);
-    free(whole.data);
+    spoil(path, 4096 + 80 + 16 + 112, 80);
     box.keep_indexes = false;
     for (int round = 0; round < 3; round++) {
         box_must_open(&box);
@@ -374,7 +381,6 @@ static bool is_compacted(void)
 /* A lost frame whose stream only an older record names: it stays lost when that goes. */
 Test(file_compact, a_lost_frame_stays_lost_without_the_older_one)
 {
-    struct bytes whole;
     char path[600];
     uint64_t seq;
 
@@ -384,10 +390,7 @@ Test(file_compact, a_lost_frame_stays_lost_without_the_older_one)
     cr_assert_eq(put(&box, "b", 1, 100, 0), MAKO_OK);
     box_close(&box);
     segment_path(&box, 1, path, sizeof path);
-    whole = read_whole(path);
-    memset(whole.data + 4096, 0xff, 80);
-    write_whole(path, whole.data, whole.len);
-    free(whole.data);
+    spoil(path, 4096, 80);
     box.keep_indexes = false;
     box.dead_space = 40;
     box_must_open(&box);
@@ -398,6 +401,18 @@ Test(file_compact, a_lost_frame_stays_lost_without_the_older_one)
         cr_assert(holds(&box, "b", 1));
         box_reopen(&box);
     }
+}
+
+/* Also when the segment with its removal has been copied. */
+static void a_stays_removed(void)
+{
+    box.dead_space = 20;
+    box_must_open(&box);
+    cr_assert(holds(&box, "a", 0));
+    wait_until(is_compacted);
+    box_reopen(&box);
+    cr_assert(holds(&box, "a", 0));
+    cr_assert(holds(&box, "b", 1));
 }
 
 /* A removal of which only the index file tells: it is kept while what it removed is
@@ -415,13 +430,7 @@ static void lose_a_removal(bool unlinked)
     box_close(&box);
     segment_path(&box, 1, path, sizeof path);
     cr_assert_eq(unlinked ? unlink(path) : truncate(path, 4096 + 18 * 1104), 0);
-    box.dead_space = 20;
-    box_must_open(&box);
-    cr_assert(holds(&box, "a", 0));
-    wait_until(is_compacted);
-    box_reopen(&box);
-    cr_assert(holds(&box, "a", 0));
-    cr_assert(holds(&box, "b", 1));
+    a_stays_removed();
 }
 
 Test(file_compact, a_lost_removal_stays)
@@ -437,7 +446,6 @@ Test(file_compact, also_with_its_segment)
 /* Likewise beside one that the index file leaves out, because a save replaced it. */
 Test(file_compact, a_lost_removal_stays_beside_one_that_was_replaced)
 {
-    struct bytes whole;
     char path[600];
 
     cr_assert_eq(put(&box, "a", 1, 100, 0), MAKO_OK);
@@ -451,18 +459,9 @@ Test(file_compact, a_lost_removal_stays_beside_one_that_was_replaced)
         cr_assert_eq(put(&box, "c", seq, 1000, 0), MAKO_OK);
     box_close(&box);
     segment_path(&box, 1, path, sizeof path);
-    whole = read_whole(path);
-    whole.data[4096 + 2 * (80 + 16 + 112) + 80 + 16 + 16] ^= 1; /* its log number */
-    write_whole(path, whole.data, whole.len);
-    free(whole.data);
-    box.dead_space = 20;
-    box_must_open(&box);
-    cr_assert(holds(&box, "a", 0));
-    wait_until(is_compacted);
-    box_reopen(&box);
-    cr_assert(holds(&box, "a", 0));
+    spoil(path, 4096 + 2 * (80 + 16 + 112) + 80 + 16 + 16, 1); /* its log number */
+    a_stays_removed();
     cr_assert(holds(&box, "q", 2));
-    cr_assert(holds(&box, "b", 1));
 }
 
 /* ---- index files
