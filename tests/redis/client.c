@@ -184,28 +184,32 @@ void saves_until(mako_store *store, uint64_t *seq, size_t len, int status,
     has_words(err.text, text);
 }
 
+uint64_t read_snapshot(mako_snapshot *snapshot)
+{
+    uint64_t seq = mako_snapshot_meta(snapshot).seq;
+    size_t len;
+    const unsigned char *state = mako_snapshot_state(snapshot, &len);
+    unsigned char *want = malloc(len + 1);
+
+    cr_assert_not_null(want);
+    fill(want, len, seq);
+    cr_assert_eq(memcmp(state, want, len), 0, "other bytes at sequence %llu",
+                 (unsigned long long)seq);
+    free(want);
+    mako_snapshot_unref(snapshot);
+    return seq;
+}
+
 int load(mako_store *store, const char *stream, uint64_t *seq, struct mako_error *err)
 {
     const struct mako_expect any = {
         .struct_size = sizeof any, .schema_min = 1, .schema_max = UINT32_MAX};
     mako_snapshot *snapshot = NULL;
     int status = mako_store_load(store, stream, &any, &snapshot, NULL, err);
-    const unsigned char *state;
-    unsigned char *want;
-    size_t len;
 
-    if (status != MAKO_OK)
-        return status;
-    state = mako_snapshot_state(snapshot, &len);
-    *seq = mako_snapshot_meta(snapshot).seq;
-    want = malloc(len + 1);
-    cr_assert_not_null(want);
-    fill(want, len, *seq);
-    cr_assert_eq(memcmp(state, want, len), 0, "other bytes at sequence %llu",
-                 (unsigned long long)*seq);
-    free(want);
-    mako_snapshot_unref(snapshot);
-    return MAKO_OK;
+    if (status == MAKO_OK)
+        *seq = read_snapshot(snapshot);
+    return status;
 }
 
 static uint64_t must_keep(int status, uint64_t seq, const struct mako_error *err)

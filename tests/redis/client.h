@@ -67,6 +67,8 @@ void until_told(mako_store *store, const char *word);
 /* Until one ends with this status and these words; *seq is its sequence. */
 void saves_until(mako_store *store, uint64_t *seq, size_t len, int status,
                  const char *text);
+/* Its sequence; every byte is right, or the test ends.  It is given back. */
+uint64_t read_snapshot(mako_snapshot *snapshot);
 /* What is kept: *seq tells its sequence, and every byte is right, or the test ends. */
 int load(mako_store *store, const char *stream, uint64_t *seq, struct mako_error *err);
 /* The sequence of what is kept; 0: nothing. */

@@ -1,7 +1,7 @@
 /* tests/redis/network_test.c - the Redis store behind a network that breaks, and on
  * servers that lie: never a snapshot that was not saved, never an acknowledgement that
  * the server did not give, within the time limit and within bounds of memory. */
-#include "client.h"
+#include "batch.h"
 #include "proxy.h"
 
 #include <sched.h>
@@ -807,6 +807,51 @@ Test(redis_network, broken_once)
         break_it(&breakages[i], true);
         cr_assert_eq(kept(store, "a"), seq + 1, "%s", breakages[i].name);
         mako_store_unref(store);
+    }
+    proxy_stop(proxy);
+}
+
+/* Of each save of a batch it is told whether it is there, however much of it got through;
+ * where nobody answers not each of them waits. */
+Test(redis_network, a_batch_is_broken)
+{
+    static const struct proxy_rule pass = {.fault = PROXY_PASS};
+    static struct batch saved, found;
+
+    begin();
+    for (size_t i = 0; i < BREAKAGES; i++) {
+        const char *name = breakages[i].name;
+        mako_store *store = must_open_here(""), *straight = must_open("crash", "");
+        uint64_t seq = i * 10 + 1, from;
+
+        batch_make(&saved, seq, 3000);
+        batch_save(store, &saved); /* it is connected, and knows what it may */
+        batch_must_save(straight, &saved);
+        break_it(&breakages[i], false);
+        batch_make(&saved, seq + 1, 3000);
+        from = now_ms();
+        batch_save(store, &saved);
+        batch_make(&found, 0, 0);
+        batch_load(store, &found);
+        cr_assert_lt(now_ms() - from, LIMIT_MS, "%s", name);
+        for (size_t j = 0; j < BATCH; j++) {
+            cr_assert(saved.statuses[j] == MAKO_OK ||
+                          saved.statuses[j] == MAKO_E_UNAVAILABLE,
+                      "%s: %s", name, mako_status_name(saved.statuses[j]));
+            cr_assert(found.statuses[j] == MAKO_OK ||
+                          found.statuses[j] == MAKO_E_UNAVAILABLE,
+                      "%s: %s", name, mako_status_name(found.statuses[j]));
+        }
+        batch_load(straight, &found);
+        for (size_t j = 0; j < BATCH; j++)
+            cr_assert(found.statuses[j] == MAKO_OK &&
+                          (found.seqs[j] == seq + 1 ||
+                           (found.seqs[j] == seq && saved.statuses[j] != MAKO_OK)),
+                      "%s: %s, %llu", name, mako_status_name(saved.statuses[j]),
+                      (unsigned long long)found.seqs[j]);
+        proxy_rule(proxy, &pass);
+        mako_store_unref(store);
+        mako_store_unref(straight);
     }
     proxy_stop(proxy);
 }

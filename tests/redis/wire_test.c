@@ -1,7 +1,7 @@
 /* tests/redis/wire_test.c - what the Redis store says to a server that is well: in how
  * many round trips, at which sizes, and that sequences are compared exactly, for single
  * saves, large ones and batches alike. */
-#include "client.h"
+#include "batch.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -19,88 +19,6 @@ static void begin(void)
 {
     server = (struct server){.options = {NULL}};
     server_start(&server);
-}
-
-/* ---- batches --------------------------------------------------------------------------
- */
-
-enum {
-    BATCH = 64
-};
-
-/* One save for each stream, all of one size. */
-struct batch {
-    char names[BATCH][16];
-    const char *streams[BATCH];
-    uint64_t seqs[BATCH];
-    size_t len;
-    int statuses[BATCH];
-};
-
-/* Streams b/0 and so on, all at sequence seq. */
-static void batch_make(struct batch *batch, uint64_t seq, size_t len)
-{
-    batch->len = len;
-    for (size_t i = 0; i < BATCH; i++) {
-        (void)snprintf(batch->names[i], sizeof batch->names[i], "b/%zu", i);
-        batch->streams[i] = batch->names[i];
-        batch->seqs[i] = seq;
-    }
-}
-
-static void batch_save(mako_store *store, struct batch *batch)
-{
-    unsigned char *states = malloc(BATCH * (batch->len + 1));
-    struct mako_save saves[BATCH];
-    const struct mako_save *pointers[BATCH];
-    struct mako_error err = {""};
-    int status;
-
-    cr_assert_not_null(states);
-    for (size_t i = 0; i < BATCH; i++) {
-        unsigned char *state = states + i * batch->len;
-
-        fill(state, batch->len, batch->seqs[i]);
-        saves[i] = (struct mako_save){.struct_size = sizeof saves[i],
-                                      .seq = batch->seqs[i],
-                                      .schema = 1,
-                                      .state = state,
-                                      .state_len = batch->len};
-        pointers[i] = &saves[i];
-    }
-    status = mako_store_save_many(store, batch->streams, pointers, BATCH, batch->statuses,
-                                  &err);
-    free(states);
-    cr_assert_eq(status, MAKO_OK, "%s", err.text);
-}
-
-static void batch_must_save(mako_store *store, struct batch *batch)
-{
-    batch_save(store, batch);
-    for (size_t i = 0; i < BATCH; i++)
-        cr_assert_eq(batch->statuses[i], MAKO_OK, "%s: %s", batch->streams[i],
-                     mako_status_name(batch->statuses[i]));
-}
-
-static void batch_load(mako_store *store, const struct batch *batch)
-{
-    static const struct mako_expect any = {
-        .struct_size = sizeof any, .schema_min = 1, .schema_max = 1};
-    const struct mako_expect *expects[BATCH];
-    mako_snapshot *snapshots[BATCH];
-    int statuses[BATCH], status;
-    struct mako_error err = {""};
-
-    for (size_t i = 0; i < BATCH; i++)
-        expects[i] = &any;
-    status = mako_store_load_many(store, batch->streams, expects, BATCH, snapshots, NULL,
-                                  statuses, &err);
-    cr_assert_eq(status, MAKO_OK, "%s", err.text);
-    for (size_t i = 0; i < BATCH; i++) {
-        cr_assert_eq(statuses[i], MAKO_OK, "%s", batch->streams[i]);
-        cr_assert_eq(mako_snapshot_meta(snapshots[i]).seq, batch->seqs[i]);
-        mako_snapshot_unref(snapshots[i]);
-    }
 }
 
 /* ---- round trips ----------------------------------------------------------------------
@@ -177,12 +95,12 @@ Test(redis_wire, a_batch_is_one_round_trip)
     (void)trips(store);
     batch_must_save(store, &batch);
     cr_assert_eq(trips(store), 1);
-    batch_load(store, &batch);
+    batch_must_load(store, &batch);
     cr_assert_eq(trips(store), 1);
     batch_make(&batch, 3, 20000);
     batch_must_save(store, &batch);
     cr_assert_eq(trips(store), 1);
-    batch_load(store, &batch);
+    batch_must_load(store, &batch);
     cr_assert_eq(trips(store), 2);
     mako_store_unref(store);
 }
@@ -300,7 +218,7 @@ static void late_ones_in_a_batch(mako_store *store, size_t len, uint64_t low,
         if (i % 2 == 0)
             first.seqs[i] = second.seqs[i];
     }
-    batch_load(store, &first);
+    batch_must_load(store, &first);
     batch_must_save(store, &first); /* equal ones replace */
     must_answer("DBSIZE", ":64\r\n");
 }
@@ -367,7 +285,7 @@ Test(redis_wire, a_batch_heals)
                 "+OK");
     batch_make(&batch, 1, 100);
     batch_must_save(store, &batch);
-    batch_load(store, &batch);
+    batch_must_load(store, &batch);
     must_answer("DBSIZE", ":64\r\n");
     mako_store_unref(store);
 }
