@@ -759,18 +759,6 @@ Test(file_compact, a_segment_cut_short_keeps_what_is_left)
     }
 }
 
-static size_t descriptors(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    size_t count = 0;
-
-    cr_assert_not_null(dir);
-    while (readdir(dir) != NULL)
-        count++;
-    (void)closedir(dir);
-    return count;
-}
-
 static size_t intact, held_open;
 
 /* Only counts: a failed assertion would leave with the store's locks held. */

@@ -227,15 +227,6 @@ Test(file_lock, a_replaced_lock_file_does_not_let_two_in)
     cr_assert_eq(exit_code(child), 0);
 }
 
-static size_t descriptors(void)
-{
-    size_t count = 0;
-
-    for (int fd = 0; fd < 1024; fd++)
-        count += fcntl(fd, F_GETFD) >= 0;
-    return count;
-}
-
 Test(file_lock, nothing_stays_open_and_all_is_cloexec)
 {
     size_t before = descriptors();

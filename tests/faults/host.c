@@ -345,6 +345,15 @@ uint64_t counter(struct box *box, const char *name)
     return wanted.value;
 }
 
+size_t descriptors(void)
+{
+    size_t count = 0;
+
+    for (int fd = 0; fd < 1024; fd++)
+        count += fcntl(fd, F_GETFD) >= 0;
+    return count;
+}
+
 /* ---- files ------------------------------------------------------------------------ */
 
 static int by_name(const void *left, const void *right)

@@ -56,6 +56,8 @@ int compact(struct box *box);
 bool holds(struct box *box, const char *stream, uint64_t seq);
 
 uint64_t counter(struct box *box, const char *name);
+/* That the process has open. */
+size_t descriptors(void);
 
 /* ---- files of the store ----------------------------------------------------------- */
 
