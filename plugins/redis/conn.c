@@ -1057,6 +1057,16 @@ static struct reply *parse_reply(struct conn *conn)
     return reply;
 }
 
+static bool asking_refused(struct conn *conn, const char *line, size_t len)
+{
+    char text[200];
+
+    len = len < sizeof text ? len : sizeof text;
+    memcpy(text, line + 1, len - 1);
+    text[len - 1] = '\0';
+    return trouble_answer(&conn->trouble, conn->name, text, strcspn(text, "\r"));
+}
+
 /* The +OK of an ASKING; the answer that counts comes behind it. */
 static bool skip_asking(struct conn *conn)
 {
@@ -1067,7 +1077,9 @@ static bool skip_asking(struct conn *conn)
         return true;
     if (!next_line(conn, &line, &len))
         return false;
-    if (line[0] != '+' && line[0] != '-')
+    if (line[0] == '-')
+        return asking_refused(conn, line, len);
+    if (line[0] != '+')
         return fail(conn, TROUBLE_PROTOCOL, "the answer to ASKING is none");
     conn->in_at += len;
     return true;

@@ -2,6 +2,7 @@
 #include "durable.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- the questions ------------------------------------------------------------------
@@ -9,6 +10,7 @@
 
 enum {
     ASK_WAITAOF,
+    ASK_SERVER,
     ASK_APPENDONLY,
     ASK_APPENDFSYNC,
     ASK_ON_REWRITE,
@@ -31,6 +33,8 @@ static void ask(struct conn *conn)
     conn_arg_text(conn, "1");
     conn_arg_text(conn, "0");
     conn_arg_text(conn, "100");
+    conn_command(conn, "INFO", 1);
+    conn_arg_text(conn, "server");
     for (size_t i = 0; i < 3; i++) {
         conn_command(conn, "CONFIG", 2);
         conn_arg_text(conn, "GET");
@@ -66,23 +70,29 @@ static const char *setting(const struct facts *facts, size_t question)
     return value != NULL && reply_is_text(value) ? value->text : NULL;
 }
 
+/* What stands behind "name:" in a line of the text, or NULL. */
+static const char *info_value(const struct reply *reply, const char *name)
+{
+    size_t len = strlen(name);
+    const char *at = reply_is_text(reply) ? reply->text : NULL;
+
+    for (; at != NULL && *at != '\0'; at = strchr(at, '\n'), at += at != NULL)
+        if (strncmp(at, name, len) == 0 && at[len] == ':')
+            return at + len + 1;
+    return NULL;
+}
+
 /* True where the line "name:value" is in the text; value may end in '*'. */
 static bool info_says(const struct reply *reply, const char *name, const char *value)
 {
-    size_t name_len = strlen(name), value_len = strlen(value);
-    bool open_end = value_len > 0 && value[value_len - 1] == '*';
-    const char *at = reply_is_text(reply) ? reply->text : NULL;
+    size_t len = strlen(value);
+    bool open_end = len > 0 && value[len - 1] == '*';
+    const char *found = info_value(reply, name);
 
     if (open_end)
-        value_len--;
-    for (; at != NULL && *at != '\0'; at = strchr(at, '\n'), at += at != NULL) {
-        if (strncmp(at, name, name_len) != 0 || at[name_len] != ':')
-            continue;
-        at += name_len + 1;
-        return strncmp(at, value, value_len) == 0 &&
-               (open_end || strchr("\r\n", at[value_len]) != NULL);
-    }
-    return false;
+        len--;
+    return found != NULL && strncmp(found, value, len) == 0 &&
+           (open_end || strchr("\r\n", found[len]) != NULL);
 }
 
 /* ---- the judgement -------------------------------------------------------------------
@@ -113,7 +123,18 @@ static void judge_silence(const struct settings *settings, const struct facts *f
               "works (allow +info, or set assume_durable)");
 }
 
-/* Before 7.2 only the settings speak for a save. */
+/* WAITAOF answers before the flush that it should wait for, unless appendfsync is always:
+ * in Redis before 8.0 (its pull request 13793), and in Valkey, which gives 7.2.4 as its
+ * version of Redis; seen in Valkey 8.1.1. */
+static bool waits_for_disk(const struct facts *facts)
+{
+    const char *version = info_value(facts->replies[ASK_SERVER], "redis_version");
+
+    return facts->replies[ASK_WAITAOF]->type == REPLY_ARRAY && version != NULL &&
+           strtoul(version, NULL, 10) >= 8;
+}
+
+/* Where WAITAOF is not to be relied on, only the settings speak for a save. */
 static void judge_settings(const struct settings *settings, const struct facts *facts,
                            const struct conn *conn, struct proof *proof)
 {
@@ -127,8 +148,7 @@ static void judge_settings(const struct settings *settings, const struct facts *
         doubt(proof, conn, "has appendonly no");
     } else if (fsync != NULL && strcmp(fsync, "always") != 0) {
         (void)snprintf(text, sizeof text,
-                       "has appendfsync %.20s; 'always' is needed before version 7.2",
-                       fsync);
+                       "has appendfsync %.20s; 'always' is needed before Redis 8", fsync);
         doubt(proof, conn, text);
     } else if (rewrite != NULL && strcmp(rewrite, "no") != 0) {
         doubt(proof, conn,
@@ -164,11 +184,13 @@ static void judge(const struct settings *settings, const struct facts *facts,
     const struct reply *waitaof = facts->replies[ASK_WAITAOF];
     const char *fsync = setting(facts, ASK_APPENDFSYNC);
 
-    *proof = (struct proof){.proven = true, .waitaof = waitaof->type == REPLY_ARRAY};
+    *proof = (struct proof){.proven = true,
+                            .waitaof = waitaof->type == REPLY_ARRAY,
+                            .slow = fsync == NULL || strcmp(fsync, "always") != 0};
     if (!proof->waitaof && waitaof->type == REPLY_ERROR &&
         strstr(waitaof->text, "appendonly is disabled") != NULL)
         doubt(proof, conn, "has appendonly no");
-    else if (!proof->waitaof)
+    else if (!waits_for_disk(facts))
         judge_settings(settings, facts, conn, proof);
     else if (fsync != NULL && strcmp(fsync, "no") == 0)
         doubt(proof, conn, "has appendfsync no; 'always' or 'everysec' is needed");
@@ -176,32 +198,70 @@ static void judge(const struct settings *settings, const struct facts *facts,
         judge_eviction(settings, facts, conn, proof);
 }
 
+/* A server that is busy, or no master now, has not said how it is set up. */
+static bool is_away(const struct facts *facts, const struct conn *conn,
+                    struct trouble *trouble)
+{
+    for (size_t i = 0; i < QUESTIONS; i++) {
+        const struct reply *reply = facts->replies[i];
+
+        if (reply->type != REPLY_ERROR)
+            continue;
+        (void)trouble_answer(trouble, conn_name(conn), reply->text, reply->len);
+        if (trouble->kind == TROUBLE_AWAY || trouble->kind == TROUBLE_READONLY)
+            return true;
+    }
+    /* While it loads, a server has its append-only file off. */
+    return info_says(facts->replies[ASK_PERSISTENCE], "loading", "1") &&
+           !trouble_set(trouble, TROUBLE_AWAY, "%.110s: is loading its data",
+                        conn_name(conn));
+}
+
 bool durable_prove(const struct settings *settings, struct conn *conn, int64_t deadline,
                    struct proof *proof, struct trouble *trouble)
 {
     struct facts facts = {{NULL}};
-    bool heard, loading;
+    bool heard, away;
 
     conn_begin(conn, deadline, false);
     ask(conn);
     heard = conn_send(conn) && hear(conn, &facts);
-    /* While it loads, a server has its append-only file off. */
-    loading = heard && info_says(facts.replies[ASK_PERSISTENCE], "loading", "1");
-    if (heard && !loading)
+    if (!heard)
+        (void)conn_trouble(conn, trouble);
+    away = heard && is_away(&facts, conn, trouble);
+    if (heard && !away)
         judge(settings, &facts, conn, proof);
     facts_free(&facts);
-    if (loading)
-        return trouble_set(trouble, TROUBLE_AWAY, "%.110s: is loading its data",
-                           conn_name(conn));
-    return heard || conn_trouble(conn, trouble);
+    return heard && !away;
 }
 
 /* ---- with each save -------------------------------------------------------------------
  */
 
+/* The share of a save's time in which replicas should at least have it. */
+#define ARRIVAL_MS 100
+
+/* A replica says at once what it has, and each second how far it has flushed; WAITAOF
+ * asks it before it has flushed this save.  So WAIT comes first: once the replica has the
+ * save, WAITAOF asks again, which with appendfsync always spares that second. */
+static void ask_for_arrival(const struct settings *settings, struct conn *conn,
+                            struct wait *wait)
+{
+    int64_t ms = wait->ms / 4 < ARRIVAL_MS ? wait->ms / 4 : ARRIVAL_MS;
+
+    if (settings->wait_replicas == 0 || ms == 0)
+        return;
+    conn_command(conn, "WAIT", 2);
+    conn_arg_number(conn, settings->wait_replicas);
+    conn_arg_number(conn, ms);
+    wait->ms -= ms;
+    wait->twice = true;
+}
+
 void durable_ask(const struct settings *settings, struct conn *conn, struct wait *wait)
 {
     if (settings->power && wait->waitaof) {
+        ask_for_arrival(settings, conn, wait);
         conn_command(conn, "WAITAOF", 3);
         conn_arg_text(conn, "1");
     } else if (settings->wait_replicas > 0) {
@@ -246,17 +306,28 @@ static bool judge_wait(const struct settings *settings, const struct conn *conn,
     return true;
 }
 
+static struct reply *hear_wait(const struct settings *settings, struct conn *conn,
+                               const struct wait *wait, int64_t ms)
+{
+    int64_t until = now_ms() + ms + settings->io_timeout;
+
+    conn_extend(conn, until < wait->limit ? until : wait->limit);
+    return conn_reply(conn);
+}
+
 bool durable_heard(const struct settings *settings, struct conn *conn, struct wait *wait,
                    struct trouble *trouble)
 {
-    int64_t until = now_ms() + wait->ms + settings->io_timeout;
-    struct reply *reply;
+    struct reply *reply = NULL, *arrival = NULL;
     bool met;
 
     if (!wait->asked)
         return true;
-    conn_extend(conn, until < wait->limit ? until : wait->limit);
-    reply = conn_reply(conn);
+    if (wait->twice) /* what counts comes behind it */
+        arrival = hear_wait(settings, conn, wait, ARRIVAL_MS);
+    if (!wait->twice || arrival != NULL)
+        reply = hear_wait(settings, conn, wait, wait->ms);
+    reply_free(arrival);
     if (reply == NULL)
         return conn_trouble(conn, trouble);
     met = judge_wait(settings, conn, wait, reply, trouble);

@@ -7,8 +7,9 @@
 
 /* What one server can be believed. */
 struct proof {
-    bool proven;  /* a save can be made safe against a power cut */
-    bool waitaof; /* by asking for it with each save; else by how the server is set up */
+    bool proven;      /* a save can be made safe against a power cut */
+    bool waitaof;     /* there is WAITAOF, to be asked for with each save */
+    bool slow;        /* where there is, it may wait for a flush each second */
     char reason[320]; /* why not proven, with the server's name */
 };
 
@@ -22,6 +23,7 @@ struct wait {
     int64_t ms;    /* what the server may take */
     int64_t limit; /* of the whole operation */
     bool asked;    /* there is an answer to take */
+    bool twice;    /* and one before it */
     bool alone;    /* set by the answer: replicas are missing */
 };
 

@@ -14,6 +14,10 @@
 #define SECRET_MAX 1024u
 #define SHORT_MS   1000
 #define SHORT_WAIT 100
+/* Without wait_timeout; the long one is for a flush each second, and a replica that tells
+ * each second of its own. */
+#define USUAL_WAIT 1500
+#define LONG_WAIT  4000
 
 struct node {
     const struct settings *settings;
@@ -495,9 +499,13 @@ bool session_believed(struct session *session, int64_t deadline, struct trouble 
 
 struct wait session_wait(const struct session *session, int64_t limit)
 {
-    int64_t now = now_ms(), ms = session->node->settings->wait_timeout;
+    const struct settings *settings = session->node->settings;
+    bool slow = settings->power && session->proof.waitaof && session->proof.slow;
+    int64_t now = now_ms(), ms = settings->wait_timeout;
 
-    if (now < atomic_load(&session->node->short_until) && ms > SHORT_WAIT)
+    if (ms == 0)
+        ms = slow ? LONG_WAIT : USUAL_WAIT;
+    if (!slow && now < atomic_load(&session->node->short_until) && ms > SHORT_WAIT)
         ms = SHORT_WAIT;
     if (ms > limit - now)
         ms = limit - now;

@@ -295,6 +295,56 @@ bool server_says(const struct server *one, const char *command, const char *word
     return strstr(answer, words) != NULL;
 }
 
+/* ---- rights and versions ------------------------------------------------------------
+ */
+
+void make_user(const struct server *one)
+{
+    char text[16384], command[1024];
+    FILE *page = fopen(MAKO_REDIS_PAGE, "re");
+    char *from, *end;
+    size_t len, at = 0;
+
+    cr_assert_not_null(page, "%s", MAKO_REDIS_PAGE);
+    len = fread(text, 1, sizeof text - 1, page);
+    (void)fclose(page);
+    text[len] = '\0';
+    from = strstr(text, "ACL SETUSER snapshots");
+    cr_assert_not_null(from, "the page does not say what rights are needed");
+    end = strstr(from, "```");
+    cr_assert(end && (size_t)(end - from) < sizeof command - 1);
+    for (; from < end; from++)
+        if (strncmp(from, "PASSWORD", 8) == 0) {
+            memcpy(command + at, "secret", 6);
+            at += 6;
+            from += 7;
+        } else {
+            command[at++] = *from == '\n' ? ' ' : *from;
+        }
+    command[at] = '\0';
+    cr_assert(server_says(one, command, "+OK"), "%s", command);
+    (void)server_says(one, "ACL SETUSER snapshots +waitaof",
+                      "+OK"); /* where there is it */
+}
+
+bool has_waitaof(void)
+{
+    char answer[256];
+
+    server_ask(&server, "WAITAOF 0 0 1", answer, sizeof answer);
+    return strstr(answer, "unknown command") == NULL;
+}
+
+bool waitaof_is_true(void)
+{
+    char answer[8192];
+    const char *version;
+
+    server_ask(&server, "INFO server", answer, sizeof answer);
+    version = strstr(answer, "redis_version:");
+    return has_waitaof() && version && strtoul(version + 14, NULL, 10) >= 8;
+}
+
 /* ---- waiting --------------------------------------------------------------------------
  */
 
@@ -336,12 +386,4 @@ void until_answer(const char *command, const char *text)
         cr_assert(now_ms() < end, "%s: '%s' still lacks '%s'", command, answer, text);
         breathe();
     } while (!strstr(answer, text));
-}
-
-bool has_waitaof(void)
-{
-    char answer[256];
-
-    server_ask(&server, "WAITAOF 0 0 1", answer, sizeof answer);
-    return strstr(answer, "unknown command") == NULL;
 }

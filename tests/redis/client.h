@@ -90,5 +90,11 @@ void until_answer(const char *command, const char *text);
 
 /* Version 7.2 and later, Valkey too. */
 bool has_waitaof(void);
+/* Version 8 and later: it waits also where appendfsync is everysec. */
+bool waitaof_is_true(void);
+/* Makes the user that the plugin's page tells people to make. */
+void make_user(const struct server *one);
+/* Options of a store that is this user. */
+#define AS_USER ", \"username\": \"snapshots\", \"password\": \"secret\""
 
 #endif

@@ -475,7 +475,10 @@ Test(redis_cluster, slots_move_under_load)
     mako_store *store;
 
     find_nodes();
-    store = open_nodes(CLUSTER ", \"wait_timeout\": \"30s\", \"io_timeout\": \"30s\"");
+    for (size_t i = 0; i < node_count; i++)
+        make_user(&nodes[i]);
+    store = open_nodes(CLUSTER AS_USER
+                       ", \"wait_timeout\": \"30s\", \"io_timeout\": \"30s\"");
     begin_load(store);
     to = wait_owner("f/1/1", NULL);
     for (size_t i = 0; i < (size_t)THREADS * STREAMS; i += 12)

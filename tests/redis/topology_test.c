@@ -21,6 +21,7 @@ TestSuite(redis_sentinel, .timeout = 240);
 
 static struct server nodes[6];
 static size_t node_count;
+static const char *durability = "crash";
 
 static void begin(void)
 {
@@ -35,7 +36,7 @@ static mako_store *must_open_nodes(const char *endpoints, const char *options)
     struct mako_error err = {""};
 
     (void)snprintf(all, sizeof all, "\"endpoints\": \"%.400s\"%s", endpoints, options);
-    cr_assert_eq(open_with("crash", all, &store, &err), MAKO_OK, "%s", err.text);
+    cr_assert_eq(open_with(durability, all, &store, &err), MAKO_OK, "%s", err.text);
     return store;
 }
 
@@ -47,7 +48,7 @@ static void cannot_open(const char *endpoints, const char *options, int want,
     int status;
 
     (void)snprintf(all, sizeof all, "\"endpoints\": \"%.400s\"%s", endpoints, options);
-    status = open_with("crash", all, &store, err);
+    status = open_with(durability, all, &store, err);
     cr_assert_eq(status, want, "%s: %s", mako_status_name(status), err->text);
 }
 
@@ -292,7 +293,7 @@ Test(redis_cluster, a_batch_with_a_slot_of_nobody)
 
 /* Nobody confirms saves any more: they fail, and loads go on; who asks for no
  * confirmation goes on saving. */
-Test(redis_cluster, no_replica_is_left)
+static void lose_replicas(void)
 {
     mako_store *store, *content;
     struct mako_error err = {""};
@@ -321,11 +322,67 @@ Test(redis_cluster, no_replica_is_left)
     mako_store_unref(content);
 }
 
+Test(redis_cluster, no_replica_is_left)
+{
+    lose_replicas();
+}
+
+Test(redis_cluster, no_replica_is_left_at_power)
+{
+    durability = "power";
+    lose_replicas();
+}
+
+/* ---- power ----------------------------------------------------------------------------
+ */
+
+static void save_at_power(const char *options)
+{
+    mako_store *store;
+    bool asked = false;
+
+    durability = "power";
+    server = nodes[0];
+    store = must_open_nodes(getenv("MAKO_TEST_REDIS"), options);
+    for (uint64_t seq = 1; seq < 5; seq++)
+        must_save(store, "a", seq, seq % 2 ? 100 : 100000);
+    cr_assert_eq(kept(store, "a"), 4);
+    for (size_t i = 0; i < node_count; i++)
+        asked |= server_says(&nodes[i], "INFO commandstats", "cmdstat_waitaof:");
+    cr_assert_eq(asked, has_waitaof());
+    mako_store_unref(store);
+}
+
+/* A save is on the master's disk, and a replica has it: on its disk, with WAITAOF. */
+Test(redis_cluster, saves_at_power)
+{
+    begin();
+    save_at_power(CLUSTER PATIENT);
+}
+
+Test(redis_cluster, saves_at_power_that_are_flushed_each_second)
+{
+    begin();
+    server = nodes[0];
+    durability = "power";
+    if (waitaof_is_true())
+        save_at_power(CLUSTER PATIENT);
+    else
+        open_fails(getenv("MAKO_TEST_REDIS"), CLUSTER, MAKO_E_CONFIG,
+                   "has appendfsync everysec; 'always' is needed before Redis 8");
+}
+
 /* ---- sentinel -------------------------------------------------------------------------
  */
 
 #define SENTINEL ", \"mode\": \"sentinel\", \"sentinel_master\": \"mako\""
 #define HASTY    ", \"op_timeout\": \"4s\""
+
+Test(redis_sentinel, saves_at_power)
+{
+    begin();
+    save_at_power(SENTINEL PATIENT);
+}
 
 /* Of the three: the last. */
 static const char *last_sentinel(void)

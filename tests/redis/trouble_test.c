@@ -347,37 +347,6 @@ Test(redis_trouble, disk_full_with_flushes, .fini = drop_small_disk)
 /* ---- rights ---------------------------------------------------------------------------
  */
 
-/* Makes the user that the plugin's page tells people to make, with the password
- * "secret". */
-static void make_user(void)
-{
-    char text[16384], command[1024];
-    FILE *page = fopen(MAKO_REDIS_PAGE, "re");
-    char *from, *end;
-    size_t len, at = 0;
-
-    cr_assert_not_null(page, "%s", MAKO_REDIS_PAGE);
-    len = fread(text, 1, sizeof text - 1, page);
-    (void)fclose(page);
-    text[len] = '\0';
-    from = strstr(text, "ACL SETUSER snapshots");
-    cr_assert_not_null(from, "the page does not say what rights are needed");
-    end = strstr(from, "```");
-    cr_assert(end && (size_t)(end - from) < sizeof command - 1);
-    for (; from < end; from++)
-        if (strncmp(from, "PASSWORD", 8) == 0) {
-            memcpy(command + at, "secret", 6);
-            at += 6;
-            from += 7;
-        } else {
-            command[at++] = *from == '\n' ? ' ' : *from;
-        }
-    command[at] = '\0';
-    must_answer(command, "+OK");
-    if (has_waitaof())
-        must_answer("ACL SETUSER snapshots +waitaof", "+OK");
-}
-
 static bool count_one(void *arg, struct mako_str stream, const struct mako_meta *meta,
                       uint64_t size)
 {
@@ -443,15 +412,13 @@ static void must_do_all(mako_store *store, uint64_t seq)
     cr_assert_eq(kept(store, "a"), 0);
 }
 
-#define AS_USER ", \"username\": \"snapshots\", \"password\": \"secret\""
-
 Test(redis_trouble, the_rights_that_the_page_names_are_enough)
 {
     mako_store *store;
 
     server = (struct server){.options = {ALWAYS}};
     server_start(&server);
-    make_user();
+    make_user(&server);
     store = must_open("power", AS_USER);
     must_do_all(store, 1);
     mako_store_unref(store);
@@ -476,7 +443,7 @@ Test(redis_trouble, a_late_batch_without_a_right)
     mako_store *all, *some;
 
     start(NULL, NULL, NULL, NULL);
-    make_user();
+    make_user(&server);
     all = must_open("crash", "");
     must_save_batch(all, 100);
     some = must_open("crash", AS_USER);
@@ -519,7 +486,7 @@ Test(redis_trouble, a_batch_that_may_not_be_one_any_more)
     start(NULL, NULL, NULL, NULL);
     if (!server_says(&server, "EVAL \"return type(redis.acl_check_cmd)\" 0", "function"))
         cr_skip_test("a server before 7.0 tells no script of rights");
-    make_user();
+    make_user(&server);
     all = must_open("crash", "");
     for (size_t i = 0; i < 2; i++) {
         int statuses[3];
@@ -551,7 +518,7 @@ Test(redis_trouble, without_the_right_to_ask_for_settings)
 
     server = (struct server){.options = {ALWAYS}};
     server_start(&server);
-    make_user();
+    make_user(&server);
     must_answer("ACL SETUSER snapshots -config|get -info", "+OK");
     if (!has_waitaof()) {
         refused("power", AS_USER, "does not answer CONFIG GET");
@@ -569,7 +536,7 @@ Test(redis_trouble, without_the_right_to_run_scripts)
     mako_store *store;
 
     start(NULL, NULL, NULL, NULL);
-    make_user();
+    make_user(&server);
     must_answer("ACL SETUSER snapshots -eval -evalsha", "+OK");
     store = must_open("crash", AS_USER);
     fails(store, 1, 100, MAKO_E_IO, "NOPERM");
