@@ -44,8 +44,8 @@ struct window {
     const struct mako_str *streams; /* of loads, by their place in the batch */
     struct node *away[AWAY_MAX];    /* found so by this batch */
     size_t away_count;
-    bool lost; /* nobody knows whom to ask, or too many are away */
-    int64_t deadline;
+    bool lost;                /* nobody knows whom to ask, or too many are away */
+    int64_t deadline, picked; /* when its nodes were picked */
     struct item items[WINDOW];
     uint8_t found[2 * WINDOW]; /* saves: by a stream's hash, its item's number and 1 */
     size_t count, bytes;
@@ -193,6 +193,7 @@ static void place(struct window *window)
     struct trouble ignored;
     struct mako_error why;
 
+    window->picked = now_ms();
     for (size_t i = 0; i < window->count; i++) {
         struct item *item = &window->items[i];
         const struct item *before = i > 0 ? item - 1 : NULL;
@@ -227,6 +228,8 @@ static void for_groups(struct window *window, group_fn *run)
             node_return(group.session);
             if (group.trouble.kind != TROUBLE_NONE)
                 task_note(window->store, group.node, &group.trouble);
+            else
+                task_remember(window->store, MAKO_OK);
         }
         for (size_t j = window->count; j-- > i;) {
             if (window->items[j].node != group.node)
@@ -514,8 +517,10 @@ static void exchange_saves(struct group *group, bool together)
     struct wait wait = session_wait(session, window->deadline);
     bool heard, safe;
 
-    conn_begin(session->conn,
-               task_attempt(window->store, window->bytes, window->deadline), false);
+    conn_begin(
+        session->conn,
+        task_attempt_at(window->store, window->picked, window->bytes, window->deadline),
+        false);
     if (together)
         say_transactions(group);
     else
@@ -581,9 +586,10 @@ static void save_group(struct group *group)
 
     if (!session_believed(group->session, deadline, &group->trouble))
         return;
-    if (may_transact(group, deadline))
+    if (may_transact(group, deadline) && !task_is_late(store, group->window->picked))
         exchange_saves(group, true);
-    if (group->trouble.kind == TROUBLE_NONE && next_span(group, 0, 1).count == 1)
+    if (group->trouble.kind == TROUBLE_NONE && next_span(group, 0, 1).count == 1 &&
+        !task_is_late(store, group->window->picked))
         exchange_saves(group, false);
 }
 

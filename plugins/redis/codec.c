@@ -280,7 +280,7 @@ static bool read_redirect(const char *text, struct trouble *trouble)
         return false;
     trouble->slot = (uint16_t)slot;
     at = end + 1;
-    if (*at == ':') {
+    if (*at == ':' && strchr(at + 1, ':') == NULL) { /* no address, else of IPv6 */
         slot = strtoul(at + 1, &end, 10);
         trouble->to = (struct endpoint){.port = (uint16_t)slot};
         return slot > 0 && slot < 65536 && *end == '\0';
@@ -332,6 +332,7 @@ int trouble_status(enum trouble_kind kind)
     case TROUBLE_MOVED:
     case TROUBLE_ASK:
     case TROUBLE_TRYAGAIN:
+    case TROUBLE_CONTENDED:
     case TROUBLE_AWAY:
     case TROUBLE_READONLY:
         return MAKO_E_UNAVAILABLE;

@@ -66,9 +66,10 @@ enum trouble_kind {
     /* answers that are worth another try */
     TROUBLE_MOVED,
     TROUBLE_ASK,
-    TROUBLE_TRYAGAIN,
-    TROUBLE_AWAY,     /* loading, busy, cluster down ... */
-    TROUBLE_READONLY, /* no master any more */
+    TROUBLE_TRYAGAIN,  /* some keys of a slot are here, some there */
+    TROUBLE_CONTENDED, /* others changed it in between */
+    TROUBLE_AWAY,      /* loading, busy, cluster down ... */
+    TROUBLE_READONLY,  /* no master any more */
     TROUBLE_NOSCRIPT,
     TROUBLE_UNSAFE, /* stored, but not as safely as was asked */
     /* and that are not */

@@ -230,8 +230,7 @@ static bool authenticate(const struct settings *settings, struct conn *conn,
     return done;
 }
 
-/* ROLE, where it may be asked, must say master. */
-static bool check_master(struct conn *conn, struct trouble *trouble)
+bool session_check_master(struct conn *conn, struct trouble *trouble)
 {
     struct reply *reply;
     const struct reply *role;
@@ -257,7 +256,7 @@ bool session_login(const struct settings *settings, struct conn *conn,
     if (!need_master)
         return true;
     conn_begin(conn, deadline, false);
-    return check_master(conn, trouble);
+    return session_check_master(conn, trouble);
 }
 
 /* ---- making sessions ------------------------------------------------------------------

@@ -55,5 +55,7 @@ bool session_heard(const struct session *session, struct wait *wait,
 bool session_login(const struct settings *settings, struct conn *conn,
                    const struct credentials *login, bool need_master, int64_t deadline,
                    struct trouble *trouble);
+/* ROLE, where it may be asked, must say master.  Behind conn_begin(). */
+bool session_check_master(struct conn *conn, struct trouble *trouble);
 
 #endif

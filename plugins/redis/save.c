@@ -245,7 +245,7 @@ static bool conclude(struct task *task, const struct conn *conn, int64_t verdict
         return true;
     }
     if (verdict == 2)
-        return trouble_set(trouble, TROUBLE_TRYAGAIN, "%.110s: others save it too",
+        return trouble_set(trouble, TROUBLE_CONTENDED, "%.110s: others save it too",
                            conn_name(conn));
     return trouble_set(trouble, TROUBLE_AWAY,
                        "%.110s: the temporary key was evicted or has expired",

@@ -98,18 +98,22 @@ static bool visit(const struct scan *scan, const struct reply *key,
     return visitor->entry(visitor, stream, NULL, 0) == 0;
 }
 
+static void say_head(struct conn *conn, const struct reply *key)
+{
+    conn_command(conn, "GETRANGE", 3);
+    conn_arg(conn, key->text, key->len);
+    conn_arg_text(conn, "0");
+    conn_arg_text(conn, "47");
+}
+
 static bool fetch_heads(const struct scan *scan, const struct reply *keys,
                         struct reply **heads, int64_t deadline, struct trouble *trouble)
 {
     struct conn *conn = scan->conn;
 
     conn_begin(conn, deadline, false);
-    for (size_t i = 0; i < keys->len; i++) {
-        conn_command(conn, "GETRANGE", 3);
-        conn_arg(conn, keys->items[i]->text, keys->items[i]->len);
-        conn_arg_text(conn, "0");
-        conn_arg_text(conn, "47");
-    }
+    for (size_t i = 0; i < keys->len; i++)
+        say_head(conn, keys->items[i]);
     if (!conn_send(conn)) {
         (void)conn_trouble(conn, trouble);
         return false;
@@ -124,6 +128,33 @@ static bool fetch_heads(const struct scan *scan, const struct reply *keys,
     return true;
 }
 
+/* A key whose slot is on the move has come already, which only ASKING shows, or has gone
+ * to where it will be listed: *head is NULL then.  False: so is everything else, for this
+ * is no master any more. */
+static bool look_again(const struct scan *scan, const struct reply *key,
+                       struct reply **head, int64_t deadline, struct trouble *trouble)
+{
+    struct conn *conn = scan->conn;
+
+    if (scan->store->settings.mode != MODE_CLUSTER ||
+        (trouble->kind != TROUBLE_MOVED && trouble->kind != TROUBLE_ASK))
+        return false;
+    reply_free(*head);
+    conn_begin(conn, deadline, true);
+    say_head(conn, key);
+    *head = conn_send(conn) ? conn_reply(conn) : NULL;
+    if (*head == NULL)
+        return conn_trouble(conn, trouble);
+    if (answers(scan, *head, trouble))
+        return true;
+    if (trouble->kind != TROUBLE_MOVED && trouble->kind != TROUBLE_ASK)
+        return false;
+    reply_free(*head);
+    *head = NULL;
+    conn_begin(conn, deadline, false);
+    return session_check_master(conn, trouble);
+}
+
 /* Nothing is held while the visitor is called but this connection. */
 static bool visit_page(struct scan *scan, const struct reply *keys, int64_t deadline,
                        struct trouble *trouble)
@@ -135,8 +166,10 @@ static bool visit_page(struct scan *scan, const struct reply *keys, int64_t dead
         return trouble_set(trouble, TROUBLE_NOMEM, "no memory");
     fetched = fetch_heads(scan, keys, heads, deadline, trouble);
     for (size_t i = 0; i < keys->len; i++) {
-        fetched = fetched && answers(scan, heads[i], trouble);
-        if (fetched && !scan->stopped)
+        fetched =
+            fetched && (answers(scan, heads[i], trouble) ||
+                        look_again(scan, keys->items[i], &heads[i], deadline, trouble));
+        if (fetched && !scan->stopped && heads[i] != NULL)
             scan->stopped = !visit(scan, keys->items[i], heads[i]);
         reply_free(heads[i]);
     }

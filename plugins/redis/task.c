@@ -46,6 +46,21 @@ int64_t task_attempt(const struct store *store, size_t bytes, int64_t deadline)
     return at < deadline ? at : deadline;
 }
 
+int64_t task_attempt_at(const struct store *store, int64_t picked, size_t bytes,
+                        int64_t deadline)
+{
+    int64_t at = task_attempt(store, bytes, deadline);
+    int64_t late = picked + store->settings.io_timeout + (int64_t)(bytes / BYTES_A_MS);
+
+    return store->settings.mode == MODE_SINGLE || at < late ? at : late;
+}
+
+bool task_is_late(const struct store *store, int64_t picked)
+{
+    return store->settings.mode != MODE_SINGLE &&
+           now_ms() - picked > store->settings.io_timeout / 2;
+}
+
 void task_remember(struct store *store, int status)
 {
     bool away = status == MAKO_E_UNAVAILABLE;
@@ -73,6 +88,7 @@ void task_note(struct store *store, struct node *node, const struct trouble *tro
     case TROUBLE_MOVED:
     case TROUBLE_ASK:
     case TROUBLE_TRYAGAIN:
+    case TROUBLE_CONTENDED:
     case TROUBLE_NOSCRIPT:
     case TROUBLE_FULL:
     case TROUBLE_BROKEN:
@@ -133,6 +149,8 @@ static enum next decide(struct progress *p, struct node *node, bool sent,
     case TROUBLE_TRYAGAIN:
         p->task->one_key = true;
         return ++p->redirects % REDIRECTS == 0 ? NEXT_LATER : NEXT_NOW;
+    case TROUBLE_CONTENDED:
+        return ++p->redirects % REDIRECTS == 0 ? NEXT_LATER : NEXT_NOW;
     case TROUBLE_LOST:
     case TROUBLE_TIMEOUT:
         return sent && !p->task->repeatable ? NEXT_FAIL : NEXT_LATER;
@@ -159,7 +177,7 @@ static enum next decide(struct progress *p, struct node *node, bool sent,
 
 /* True: done. */
 static bool attempt_with(struct progress *p, struct session *session, bool asking,
-                         bool *sent, struct trouble *trouble)
+                         int64_t picked, bool *sent, struct trouble *trouble)
 {
     struct task *task = p->task;
     int64_t until = task_attempt(p->store, task->bytes, p->deadline);
@@ -168,6 +186,11 @@ static bool attempt_with(struct progress *p, struct session *session, bool askin
     *sent = false;
     if (task->writes && !session_believed(session, until, trouble))
         return false;
+    if (task->writes && task_is_late(p->store, picked))
+        return trouble_set(trouble, TROUBLE_AWAY, "%.110s: took long to connect to",
+                           conn_name(session->conn));
+    if (task->writes)
+        until = task_attempt_at(p->store, picked, task->bytes, p->deadline);
     done = task->run(task, session, asking, until, trouble);
     *sent = conn_sent(session->conn);
     return done;
@@ -178,6 +201,7 @@ static bool attempt(struct progress *p, enum next *next, struct trouble *trouble
 {
     struct node *node = p->ask;
     bool asking = node != NULL, sent = false, done = false;
+    int64_t picked = now_ms();
     struct session *session;
     struct trouble of_route;
 
@@ -194,7 +218,7 @@ static bool attempt(struct progress *p, enum next *next, struct trouble *trouble
         return false;
     }
     if (node_borrow(node, p->deadline, &session, trouble)) {
-        done = attempt_with(p, session, asking, &sent, trouble);
+        done = attempt_with(p, session, asking, picked, &sent, trouble);
         node_return(session);
     }
     if (!done)

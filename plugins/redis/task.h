@@ -33,6 +33,12 @@ int64_t task_deadline(const struct store *store);
 int task_do(struct store *store, struct task *task, int64_t deadline);
 /* The time that one attempt gets. */
 int64_t task_attempt(const struct store *store, size_t bytes, int64_t deadline);
+/* The same for a write to a node that was picked then.  It may have been replaced soon
+ * after, so that what it says later than io_timeout after that is not believed. */
+int64_t task_attempt_at(const struct store *store, int64_t picked, size_t bytes,
+                        int64_t deadline);
+/* So much of that time is over that the node is better picked again. */
+bool task_is_late(const struct store *store, int64_t picked);
 /* A pause before another attempt, each longer than the last (*pause, 0 at first).  False:
  * there is no time for it. */
 bool task_pause(const struct settings *settings, int64_t *pause, int64_t deadline);

@@ -324,7 +324,8 @@ Test(redis_errors, redirections_name_slot_and_server)
                 {"ASK 16383 redis-2.example:1", "redis-2.example", 16383, 1},
                 {"MOVED 0 :65535", "", 0, 65535},
                 {"MOVED 7 [::1]:6379", "::1", 7, 6379},
-                {"MOVED 7 fe80::1:6379", "fe80::1", 7, 6379}};
+                {"MOVED 7 fe80::1:6379", "fe80::1", 7, 6379},
+                {"MOVED 7 ::1:6379", "::1", 7, 6379}};
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct trouble trouble = {.kind = TROUBLE_NONE};

@@ -444,6 +444,24 @@ static void until_redirected(mako_store *store)
     }
 }
 
+static bool count_stream(void *arg, struct mako_str stream, const struct mako_meta *meta,
+                         uint64_t size)
+{
+    (void)stream, (void)size;
+    *(size_t *)arg += meta != NULL;
+    return true;
+}
+
+static void all_are_listed(mako_store *store)
+{
+    struct mako_error err = {""};
+    size_t count = 0;
+
+    cr_assert_eq(mako_store_scan(store, NULL, count_stream, &count, &err), MAKO_OK, "%s",
+                 err.text);
+    cr_assert_geq(count, THREADS * STREAMS);
+}
+
 static void move_slot(mako_store *store, const char *stream, struct server *to)
 {
     struct server *from = wait_owner(stream, NULL);
@@ -461,6 +479,7 @@ static void move_slot(mako_store *store, const char *stream, struct server *to)
     set_slot(from, slot, "MIGRATING", to_id);
     move_keys(from, to, slot);
     until_redirected(store); /* ASK: the slot is in between */
+    all_are_listed(store);
     move_keys(from, to, slot);
     set_slot(to, slot, "NODE", to_id);
     set_slot(from, slot, "NODE", to_id);

@@ -4,6 +4,7 @@
 #include "batch.h"
 #include "proxy.h"
 
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -639,6 +640,40 @@ Test(redis_network, what_sentinels_say)
 
 #define ALL ":0\r\n:16383\r\n"
 
+/* While we were connecting to it a master may have been replaced: it is asked for again.
+ */
+Test(redis_network, a_master_that_was_picked_too_long_ago)
+{
+    const char *text = "*2\r\n$9\r\n127.0.0.1\r\n$5\r\n@\r\n";
+    struct proxy_rule rule = {.lie = {"get-master", NULL, 0, false, false}};
+    mako_store *store = NULL;
+    struct mako_error err = {""};
+    uint64_t seq = 1;
+
+    times = "\"op_timeout\": \"60s\", \"io_timeout\": \"1s\", "
+            "\"connect_timeout\": \"10s\"";
+    begin();
+    rule.lie.text = expand(text);
+    rule.lie.len = strlen(rule.lie.text);
+    proxy_rule(proxy, &rule);
+    cr_assert_eq(try_open("crash",
+                          ", \"mode\": \"sentinel\", \"sentinel_master\": \"m\", "
+                          "\"wait_replicas\": 0, \"pool_idle\": \"100ms\"",
+                          &store, &err),
+                 MAKO_OK, "%s", err.text);
+    while (counter(store, "retries") == 0) {
+        uint64_t start = now_ms();
+
+        cr_assert_lt(seq, 30, "nothing was tried again");
+        while (now_ms() - start < 200) /* its connections are too old */
+            breathe();
+        (void)server_says(&server, "CLIENT PAUSE 1500 ALL", "+OK");
+        must_save(store, "a", ++seq, 100);
+    }
+    cr_assert_eq(kept(store, "a"), seq);
+    finish(store);
+}
+
 Test(redis_network, what_clusters_say)
 {
     static const struct topology rows[] = {
@@ -685,7 +720,8 @@ Test(redis_network, what_clusters_say)
 Test(redis_network, a_master_that_is_loading_while_a_store_is_opened)
 {
     static const char loading[] =
-        "-ERR unknown command\r\n*2\r\n$10\r\nappendonly\r\n$2\r\nno\r\n*0\r\n*0\r\n"
+        "-ERR unknown "
+        "command\r\n$0\r\n\r\n*2\r\n$10\r\nappendonly\r\n$2\r\nno\r\n*0\r\n*0\r\n"
         "$9\r\nloading:1\r\n$0\r\n\r\n";
     const struct proxy_rule of_other = {
         .lie = {"persistence", loading, sizeof loading - 1, false, false}};
@@ -809,6 +845,59 @@ Test(redis_network, broken_once)
         mako_store_unref(store);
     }
     proxy_stop(proxy);
+}
+
+struct batch_beside {
+    mako_store *store;
+    struct batch batch;
+};
+
+static void *save_batch_beside(void *arg)
+{
+    struct batch_beside *beside = arg;
+
+    batch_save(beside->store, &beside->batch);
+    return NULL;
+}
+
+/* Behind an outage the first who knocks is in a hurry.  A batch that was done ends that:
+ * the next one outlasts an outage, like a save. */
+Test(redis_network, a_batch_ends_an_outage)
+{
+    static const struct proxy_rule pass = {.fault = PROXY_PASS},
+                                   swallow = {.fault = PROXY_SWALLOW},
+                                   down = {.lie = {"SCAN", TEXT("-CLUSTERDOWN no\r\n"),
+                                                   false, false}};
+    static struct batch_beside beside;
+    struct mako_error err = {""};
+    pthread_t thread;
+    unsigned count = 0;
+    uint64_t start;
+
+    times = "\"op_timeout\": \"120s\", \"io_timeout\": \"1s\", "
+            "\"connect_timeout\": \"1s\"";
+    begin();
+    beside.store = must_open_here("");
+    proxy_rule(proxy, &down);
+    cr_assert_eq(mako_store_scan(beside.store, NULL, count_one, &count, &err),
+                 MAKO_E_UNAVAILABLE, "%s", err.text);
+    proxy_rule(proxy, &pass);
+    batch_make(&beside.batch, 1, 100);
+    do
+        batch_save(beside.store, &beside.batch);
+    while (beside.batch.statuses[0] != MAKO_OK);
+    proxy_rule(proxy, &swallow);
+    batch_make(&beside.batch, 2, 100);
+    start = now_ms();
+    cr_assert_eq(pthread_create(&thread, NULL, save_batch_beside, &beside), 0);
+    while (now_ms() - start < 4000) /* more than one in a hurry has */
+        breathe();
+    proxy_rule(proxy, &pass);
+    (void)pthread_join(thread, NULL);
+    for (size_t i = 0; i < BATCH; i++)
+        cr_assert_eq(beside.batch.statuses[i], MAKO_OK, "%s",
+                     mako_status_name(beside.batch.statuses[i]));
+    finish(beside.store);
 }
 
 /* Of each save of a batch it is told whether it is there, however much of it got through;

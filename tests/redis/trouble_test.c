@@ -148,6 +148,30 @@ Test(redis_trouble, busy_with_a_script)
     (void)pthread_join(thread, NULL);
 }
 
+/* Nor does it say then how it is set up, which is no reason to doubt it. */
+Test(redis_trouble, busy_when_it_is_asked_how_it_is_set_up)
+{
+    struct beside beside = {.seq = 2, .len = 100};
+    pthread_t thread;
+    uint64_t saved;
+
+    server = (struct server){.options = {ALWAYS, "--lua-time-limit", "50"}};
+    server_start(&server);
+    beside.store = must_open("power", PATIENT ", \"recheck\": \"100ms\"");
+    must_save(beside.store, "a", 1, 100);
+    saved = now_ms();
+    cr_assert_eq(pthread_create(&thread, NULL, run_forever, NULL), 0);
+    until_answer("PING", "-BUSY");
+    while (now_ms() - saved < 150) /* it is to be asked again */
+        breathe();
+    begin(&beside);
+    until_retried(beside.store);
+    must_answer("SCRIPT KILL", "+OK");
+    (void)pthread_join(thread, NULL);
+    must_end_well(&beside);
+    mako_store_unref(beside.store);
+}
+
 /* The server takes its time; a copy of the save that comes late does no harm. */
 Test(redis_trouble, paused)
 {
@@ -520,11 +544,9 @@ Test(redis_trouble, without_the_right_to_ask_for_settings)
     server_start(&server);
     make_user(&server);
     must_answer("ACL SETUSER snapshots -config|get -info", "+OK");
-    if (!has_waitaof()) {
-        refused("power", AS_USER, "does not answer CONFIG GET");
-        refused("power", AS_USER, "allow +config|get, or set assume_durable");
-        refused("power", AS_USER, "ask for \"durability\": \"crash\"");
-    }
+    refused("power", AS_USER, "does not answer CONFIG GET");
+    refused("power", AS_USER, "allow +config|get, or set assume_durable");
+    refused("power", AS_USER, "ask for \"durability\": \"crash\"");
     store = must_open("power", AS_USER ", \"assume_durable\": true");
     must_do_all(store, 1);
     mako_store_unref(store);
@@ -564,6 +586,42 @@ Test(redis_trouble, a_password_changes)
     write_file("password", "next-secret\n", path);
     saves_until(store, &seq, 100, MAKO_OK, "");
     cr_assert_eq(kept(store, "a"), seq);
+    mako_store_unref(store);
+}
+
+/* ---- many at once ---------------------------------------------------------------------
+ */
+
+static _Atomic unsigned forced;
+
+static void *force_beside(void *arg)
+{
+    struct mako_error err = {""};
+
+    for (uint64_t seq = 1; seq < 20; seq++)
+        forced += save_flagged(arg, "a", seq, 100000, MAKO_SAVE_FORCE, &err) == MAKO_OK;
+    return NULL;
+}
+
+/* They change it under each other; each goes by way of a temporary key all the same. */
+Test(redis_trouble, unconditional_saves_side_by_side)
+{
+    mako_store *store;
+    char answer[64];
+
+    start(NULL, NULL, NULL, NULL);
+    store = must_open("crash", PATIENT);
+    do {
+        pthread_t threads[4];
+
+        for (size_t i = 0; i < 4; i++)
+            cr_assert_eq(pthread_create(&threads[i], NULL, force_beside, store), 0);
+        for (size_t i = 0; i < 4; i++)
+            (void)pthread_join(threads[i], NULL);
+    } while (counter(store, "retries") == 0);
+    cr_assert_eq(forced % 76, 0, "%u", forced);
+    (void)snprintf(answer, sizeof answer, "cmdstat_rename:calls=%u,", forced);
+    must_answer("INFO commandstats", answer);
     mako_store_unref(store);
 }
 
