@@ -16,7 +16,8 @@
 enum {
     CHUNK = 16384,
     LINES = 8192,
-    TICK_MS = 20
+    TICK_MS = 20,
+    PATIENCE_MS = 60000
 };
 
 /* One connection. */
@@ -28,6 +29,9 @@ struct line {
     size_t said;   /* bytes of the server since */
     unsigned rule; /* that these are counted for */
     bool lied;
+    char *held; /* NULL: nothing, or it was handed over */
+    size_t held_len;
+    bool kept; /* something was held once */
     pthread_t thread;
 };
 
@@ -40,6 +44,7 @@ struct proxy {
     unsigned rule_number, spared; /* lines from here on are spared by a rule for once */
     struct line *lines[LINES];
     unsigned count;
+    atomic_uint held; /* lines that kept something, until they end */
     atomic_bool stop;
 };
 
@@ -159,6 +164,48 @@ static bool pass_some(struct line *line, const struct proxy_rule *rule, const ch
     return true;
 }
 
+static bool keep(struct line *line, const char *bytes, size_t len)
+{
+    char *held = realloc(line->held, line->held_len + len);
+
+    if (!held)
+        return false;
+    memcpy(held + line->held_len, bytes, len);
+    line->held = held;
+    line->held_len += len;
+    if (!line->kept)
+        atomic_fetch_add(&line->proxy->held, 1);
+    line->kept = true;
+    return true;
+}
+
+/* What was held, once that is no longer the rule. */
+static bool hand_over(struct line *line)
+{
+    bool said;
+
+    if (!line->held || rule_of(line).fault == PROXY_HOLD)
+        return true;
+    said = say(line->server, line->held, line->held_len);
+    free(line->held);
+    line->held = NULL;
+    line->held_len = 0;
+    if (line->client < 0)
+        (void)shutdown(line->server, SHUT_WR);
+    return said;
+}
+
+/* The client is gone.  A reset would cut what was held: the server reads to the end. */
+static bool outlive(struct line *line)
+{
+    if (!line->kept)
+        return false;
+    hang_up(&line->client, false);
+    if (!line->held)
+        (void)shutdown(line->server, SHUT_WR);
+    return true;
+}
+
 static bool from_client(struct line *line)
 {
     char bytes[CHUNK];
@@ -166,9 +213,11 @@ static bool from_client(struct line *line)
     struct proxy_rule rule = rule_of(line);
 
     if (got <= 0)
-        return false;
+        return outlive(line);
     if (line->lied)
         return true;
+    if (line->held || (rule.fault == PROXY_HOLD && find(bytes, (size_t)got, rule.hold)))
+        return keep(line, bytes, (size_t)got);
     if (find(bytes, (size_t)got, rule.lie.words))
         return lie(line, &rule.lie);
     replace(bytes, (size_t)got, &rule);
@@ -219,6 +268,7 @@ static bool to_client(struct line *line, const struct proxy_rule *rule, char *by
     case PROXY_HALF_CLOSE:
         return line->heard < rule->after ? say(line->client, bytes, len) : true;
     case PROXY_PASS:
+    case PROXY_HOLD:
         break;
     }
     return say(line->client, bytes, len);
@@ -230,7 +280,8 @@ static bool from_server(struct line *line)
     ssize_t got = recv(line->server, bytes, sizeof bytes, 0);
     struct proxy_rule rule = rule_of(line);
 
-    return got > 0 && (line->lied || to_client(line, &rule, bytes, (size_t)got));
+    return got > 0 &&
+           (line->lied || line->client < 0 || to_client(line, &rule, bytes, (size_t)got));
 }
 
 static void *run_line(void *arg)
@@ -241,7 +292,9 @@ static void *run_line(void *arg)
     bool alive = true;
 
     while (alive && !atomic_load(&line->proxy->stop)) {
-        if (poll(fds, 2, TICK_MS) <= 0)
+        alive = hand_over(line);
+        fds[0].fd = line->client;
+        if (!alive || poll(fds, 2, TICK_MS) <= 0)
             continue;
         if (fds[0].revents)
             alive = from_client(line);
@@ -250,6 +303,9 @@ static void *run_line(void *arg)
     }
     hang_up(&line->client, false);
     hang_up(&line->server, false);
+    free(line->held);
+    if (line->kept)
+        atomic_fetch_sub(&line->proxy->held, 1);
     return NULL;
 }
 
@@ -327,6 +383,22 @@ void proxy_rule(struct proxy *proxy, const struct proxy_rule *rule)
     proxy->rule_number++;
     proxy->spared = proxy->count;
     (void)pthread_mutex_unlock(&proxy->lock);
+}
+
+unsigned proxy_held(const struct proxy *proxy)
+{
+    return atomic_load(&proxy->held);
+}
+
+void proxy_release(struct proxy *proxy)
+{
+    const struct proxy_rule pass = {.fault = PROXY_PASS};
+
+    proxy_rule(proxy, &pass);
+    for (unsigned waited = 0; proxy_held(proxy) > 0; waited += TICK_MS) {
+        cr_assert_lt(waited, PATIENCE_MS, "%u are still held", proxy_held(proxy));
+        pause_ms(TICK_MS);
+    }
 }
 
 void proxy_stop(struct proxy *proxy)

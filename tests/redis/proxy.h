@@ -22,7 +22,9 @@ enum proxy_fault {
     PROXY_RESET_ANSWER, /* half of the next answer, then a reset */
     PROXY_DRIP,         /* answers come a byte at a time, with pauses between */
     PROXY_TWICE,        /* every answer comes twice */
-    PROXY_FLIP          /* the bits of flip are changed in byte at of the next answers */
+    PROXY_FLIP,         /* the bits of flip are changed in byte at of the next answers */
+    PROXY_HOLD /* what the client says, from a request with the words hold on, is kept
+                  until the rule changes, also when the client is gone */
 };
 
 /* What the proxy says itself, once a request holds these words. */
@@ -42,6 +44,7 @@ struct proxy_rule {
     uint8_t flip; /* likewise */
     struct proxy_lie lie;
     const char *from, *to; /* replaced in requests, of equal length; or NULL */
+    const char *hold;      /* for PROXY_HOLD */
 };
 
 struct proxy;
@@ -49,6 +52,11 @@ struct proxy;
 struct proxy *proxy_start(uint16_t server_port);
 uint16_t proxy_port(const struct proxy *proxy);
 void proxy_rule(struct proxy *proxy, const struct proxy_rule *rule);
+/* How many connections are held. */
+unsigned proxy_held(const struct proxy *proxy);
+/* Lets all pass, and waits until the server has read what was held, to its end, and hung
+ * up; whose it was has hung up already. */
+void proxy_release(struct proxy *proxy);
 /* Ends all connections; the stores on them are closed already. */
 void proxy_stop(struct proxy *proxy);
 
