@@ -1,9 +1,10 @@
 /* tests/redis/failover_test.c - masters that die, stop, or lose slots while many threads
  * save: no acknowledged save is lost, and saving goes on.
  *
- * The servers come from with-redis, one set for each case.  That saving goes on within 3
- * times cluster-node-timeout, which is 5 s there, is promised of machines that are not
- * slow: who takes longer is told of, and who takes a minute fails. */
+ * The servers come from with-redis, one set for each case.  In a cluster saving goes on
+ * within 3 times cluster-node-timeout, which is 5 s there.  A noisy machine may take
+ * longer now and then: then there is another failover, up to 3, of which one must be in
+ * time. */
 #include "client.h"
 
 #include <fcntl.h>
@@ -25,10 +26,11 @@ enum {
     STREAMS = 16, /* of a thread */
     NODE_TIMEOUT_MS = 5000,
     LIMIT_MS = 60000,
+    FAILOVERS = 3,
     PATIENCE_MS = 90000
 };
 
-TestSuite(redis_cluster, .timeout = 240);
+TestSuite(redis_cluster, .timeout = 480);
 TestSuite(redis_sentinel, .timeout = 240);
 
 /* ---- the servers ----------------------------------------------------------------------
@@ -320,35 +322,58 @@ static void end_sleepers(const char *options)
 static const char *const cluster_options[] = {"--cluster-enabled", "yes",
                                               "--cluster-node-timeout", "5000", NULL};
 
-static void went_on_in_time(uint64_t since)
+/* Within the bound; false: somewhat later. */
+static bool went_on_in_time(uint64_t since)
 {
     uint64_t took = all_acked_since(since) - since;
 
     cr_log_info("saves of all streams again after %llu ms, %u failed",
                 (unsigned long long)took, failures());
-    if (took >= 3 * NODE_TIMEOUT_MS)
-        cr_log_warn("that is more than %d ms", 3 * NODE_TIMEOUT_MS);
     cr_assert_lt(took, LIMIT_MS, "%llu ms", (unsigned long long)took);
+    return took < 3 * NODE_TIMEOUT_MS;
 }
 
-/* Its replica takes over; the dead one comes back as a replica, for somebody must confirm
- * the saves of the new master. */
+/* A master is stopped or killed, and replaced; it comes back, for somebody must confirm
+ * the saves of the new one.  What is done meanwhile may be NULL. */
+static bool fail_over(int signal, void (*meanwhile)(void))
+{
+    struct server *master = wait_owner("f/0/0", NULL);
+    uint64_t since;
+    bool in_time;
+
+    (void)kill(master->pid, signal);
+    since = now_ms();
+    if (meanwhile)
+        meanwhile();
+    (void)wait_owner("f/0/0", master);
+    if (signal == SIGSTOP)
+        (void)kill(master->pid, SIGCONT);
+    else
+        restart(master, cluster_options);
+    in_time = went_on_in_time(since);
+    (void)all_acked_since(now_ms());
+    return in_time;
+}
+
+/* The first one was, or one of some more. */
+static void one_in_time(bool first, int signal)
+{
+    bool in_time = first;
+
+    for (unsigned i = 1; i < FAILOVERS && !in_time; i++)
+        in_time = fail_over(signal, NULL);
+    cr_assert(in_time, "none of %d failovers within %d ms", FAILOVERS,
+              3 * NODE_TIMEOUT_MS);
+}
+
 Test(redis_cluster, a_master_is_killed)
 {
-    struct server *master;
     mako_store *store;
-    uint64_t since;
 
     find_nodes();
     store = open_nodes(CLUSTER);
     begin_load(store);
-    master = wait_owner("f/0/0", NULL);
-    (void)kill(master->pid, SIGKILL);
-    since = now_ms();
-    (void)wait_owner("f/0/0", master);
-    restart(master, cluster_options);
-    went_on_in_time(since);
-    (void)all_acked_since(now_ms());
+    one_in_time(fail_over(SIGKILL, NULL), SIGKILL);
     end_load();
     nothing_lost(CLUSTER);
     mako_store_unref(store);
@@ -358,23 +383,14 @@ Test(redis_cluster, a_master_is_killed)
  * meanwhile, by a store that waits for long. */
 Test(redis_cluster, a_master_is_stopped_and_goes_on)
 {
-    struct server *master;
     mako_store *store, *asleep;
-    uint64_t since;
 
     find_nodes();
     store = open_nodes(CLUSTER);
     asleep = open_nodes(CLUSTER ", \"io_timeout\": \"60s\"");
     begin_load(store);
-    master = wait_owner("f/0/0", NULL);
-    place_sleepers(asleep, master);
-    (void)kill(master->pid, SIGSTOP);
-    since = now_ms();
-    begin_sleepers();
-    (void)wait_owner("f/0/0", master);
-    (void)kill(master->pid, SIGCONT);
-    went_on_in_time(since);
-    (void)all_acked_since(now_ms());
+    place_sleepers(asleep, wait_owner("f/0/0", NULL));
+    one_in_time(fail_over(SIGSTOP, begin_sleepers), SIGSTOP);
     end_load();
     nothing_lost(CLUSTER);
     end_sleepers(CLUSTER);
