@@ -12,11 +12,13 @@ wrong() {
     printf 'WRONG: %s\n' "$*"
     bad=$((bad + 1))
 }
-# refused WORDS OPTION...: a store with these options does not open, and says why.
+# refused STATUS WORDS OPTION...: a store with these options does not open, and says why.
 refused() {
-    local words=$1 said
-    shift
-    said=$("$tool" "${store[@]}" "$@" ls 2>&1) && wrong "$*: not refused"
+    local status=$1 words=$2 said rc
+    shift 2
+    said=$("$tool" "${store[@]}" "$@" ls 2>&1)
+    rc=$?
+    [ $rc -eq "$status" ] || wrong "$*: status $rc, not $status"
     grep -qiE "$words" <<<"$said" || wrong "$*: '$said' lacks '$words'"
     [[ $said != *$'\n'*$'\n'* ]] || wrong "$*: says more than a line: $said"
 }
@@ -58,7 +60,7 @@ END
 if [ "${2-}" = absent ]; then
     echo '{"stores": {"default": {"plugin": "redis", "durability": "crash",
         "options": {"endpoints": "127.0.0.1:1", "tls": true}}}}' >"$work/mako.json"
-    refused 'built without.*stunnel'
+    refused 3 'built without.*stunnel'
     trap 'kill "$tunnel"; wait "$tunnel"; rm -rf "$work"' EXIT
     cat >"$work/mako.json" <<END
 { "stores": { "default": { "plugin": "redis", "durability": "crash", "options": {
@@ -70,7 +72,7 @@ END
     kill "$tunnel"
     wait "$tunnel"
     tunnel evil.example
-    refused 'default' -o op_timeout=3s
+    refused 3 'closed by the server|reset|broken pipe' -o op_timeout=3s
     grep -q 'Rejected by CERT' "$work/stunnel.log" || wrong "$(cat "$work/stunnel.log")"
     exit $((bad > 0))
 fi
@@ -84,21 +86,24 @@ END
 "$tool" "${store[@]}" save big --sequence 1 --schema 1 "$work/big" || wrong "save"
 "$tool" "${store[@]}" load big --schema 1 | cmp - "$work/big" || wrong "load"
 works -o tls_verify_name=redis.test
-refused 'name|mismatch' -o tls_verify_name=evil.example
-refused 'address|mismatch' -o tls_verify_name=127.0.0.2
-refused 'self.signed|issuer|unable to' -o "tls_ca=$certs/other-ca.crt"
-refused 'nowhere' -o "tls_ca=$certs/nowhere"
+refused 3 'name|mismatch' -o tls_verify_name=evil.example
+refused 3 'address|mismatch' -o tls_verify_name=127.0.0.2
+refused 3 'self.signed|issuer|unable to' -o "tls_ca=$certs/other-ca.crt"
+refused 2 'tls_ca.*nowhere: no such file' -o "tls_ca=$certs/nowhere"
 
-# Without a certificate of our own, and without TLS at all.
+# Without a certificate of our own, and without TLS at all.  The server says what it lacks, an
+# alert whose name depends on the version of TLS, and hangs up; where that overtakes what it
+# said, a connection that ended is all there is to see.
+ended='closed by the server|connection reset|broken pipe'
 sed -i.whole '/tls_cert/d; s/"op_timeout": "60s",/"op_timeout": "60s" } } } }/' "$work/mako.json"
-refused 'default' -o op_timeout=1s
+refused 3 "alert (certificate required|handshake failure|bad certificate)|$ended" -o op_timeout=1s
 sed -i 's/"tls": true, "tls_ca".*/"db": 0,/' "$work/mako.json"
-refused 'default' -o op_timeout=1s
+refused 3 "$ended" -o op_timeout=1s
 mv "$work/mako.json.whole" "$work/mako.json"
 
 redis-cli -p "${MAKO_TEST_REDIS##*:}" --tls --cacert "$certs/ca.crt" \
     --cert "$certs/client.crt" --key "$certs/client.key" \
     config set tls-key-file "$certs/expired.key" tls-cert-file "$certs/expired.crt" |
     grep -q OK || wrong "the server does not take another certificate"
-refused 'expired'
+refused 3 'certificate.* expired'
 exit $((bad > 0))
