@@ -279,13 +279,13 @@ Test(redis, acknowledged_saves_outlive_kill_9)
 }
 
 /* A save may wait for the flush of its second. */
-Test(redis, acknowledged_saves_outlive_kill_9_with_waitaof)
+Test(redis, acknowledged_saves_outlive_kill_9_with_everysec)
 {
     server =
         (struct server){.options = {"--appendonly", "yes", "--appendfsync", "everysec"}};
     server_start(&server);
-    if (!has_waitaof())
-        cr_skip_test("a server before 7.2 has no WAITAOF");
+    if (!waitaof_is_true())
+        cr_skip_test("before Redis 8 this is refused");
     outlive_kills(3);
 }
 
