@@ -426,6 +426,20 @@ static int open_failed(const struct trouble *trouble, struct mako_error *err)
     return mako_fail(err, status, "%s", trouble->text);
 }
 
+/* What a server says it is, or NULL.  Valkey has another word for it. */
+static const char *kind_in(const struct reply *info)
+{
+    static const char *const words[] = {"\nredis_mode:", "\nserver_mode:"};
+    const char *found = NULL;
+
+    for (size_t i = 0; i < 2 && found == NULL && reply_is_text(info); i++) {
+        found = strstr(info->text, words[i]);
+        if (found != NULL)
+            found += strlen(words[i]);
+    }
+    return found;
+}
+
 /* The kind of server must be the one that the mode is for.  One that does not tell is
  * believed. */
 static bool check_kind(const struct settings *settings, struct session *session,
@@ -442,13 +456,13 @@ static bool check_kind(const struct settings *settings, struct session *session,
     conn_arg_text(conn, "server");
     if (!conn_send(conn) || (reply = conn_reply(conn)) == NULL)
         return conn_trouble(conn, trouble);
-    found = reply_is_text(reply) ? strstr(reply->text, "\nredis_mode:") : NULL;
+    found = kind_in(reply);
     if (reply->type == REPLY_ERROR && strncmp(reply->text, "NOAUTH", 6) == 0)
         fits = trouble_answer(trouble, conn_name(conn), reply->text, reply->len);
-    else if (found != NULL && strncmp(found + 12, wanted, strlen(wanted)) != 0) {
+    else if (found != NULL && strncmp(found, wanted, strlen(wanted)) != 0) {
         char mode[20];
 
-        clean_text(mode, sizeof mode, found + 12, strcspn(found + 12, "\r\n"));
+        clean_text(mode, sizeof mode, found, strcspn(found, "\r\n"));
         fits = trouble_set(trouble, TROUBLE_OTHER,
                            "%.110s: is a server of mode %s, \"mode\" asks for %s",
                            conn_name(conn), mode, wanted);
