@@ -461,6 +461,17 @@ bool route_at(struct route *route, const struct endpoint *endpoint, struct node 
     return at != SLOT_NOBODY || trouble_set(trouble, TROUBLE_NOMEM, "no memory");
 }
 
+/* Locked.  More may have moved, and whoever is asked at once may not know yet.  The next
+ * who is told that does not put it off again. */
+static void doubt_moved(struct route *route)
+{
+    int64_t at = now_ms() + ASK_PAUSE_MS;
+
+    if (!route->stale && route->ask_at < at)
+        route->ask_at = at;
+    route->stale = true;
+}
+
 bool route_moved(struct route *route, uint16_t slot, const struct endpoint *endpoint,
                  struct trouble *trouble)
 {
@@ -470,8 +481,7 @@ bool route_moved(struct route *route, uint16_t slot, const struct endpoint *endp
     at = node_at(route, endpoint);
     if (at != SLOT_NOBODY && slot < SLOTS)
         route->owner[slot] = at;
-    route->stale = true;
-    route->ask_at = now_ms() + ASK_PAUSE_MS;
+    doubt_moved(route);
     pthread_mutex_unlock(&route->lock);
     return at != SLOT_NOBODY || trouble_set(trouble, TROUBLE_NOMEM, "no memory");
 }
