@@ -12,12 +12,18 @@
 
 /* Not asked again sooner than this, whatever happens. */
 #define ASK_PAUSE_MS 100
+/* Where nobody answers: at the longest so many times of what that took. */
+#define PAUSE_TIMES 10
+/* Of one sentinel, at least. */
+#define SHARE_MS 50
 
 struct route {
     const struct settings *settings;
     pthread_mutex_t lock;
     pthread_cond_t learnt;
-    bool stale, asking;
+    bool stale;                    /* in doubt: to be asked for before it is used */
+    bool asking, urgent;           /* urgent: what was in doubt, so the others wait */
+    int64_t again_at, again_pause; /* pause 0: somebody answered the last time */
     int64_t ask_at, picked_at;
     size_t first_sentinel; /* the one that answered last */
     struct node *nodes[MASTERS_MAX];
@@ -180,16 +186,42 @@ static bool ask_sentinel(struct route *route, size_t which, int64_t deadline,
     return known;
 }
 
-/* More than half must name the same master. */
+/* Until when all may take.  A master that is known is used where nobody answers, so that
+ * is found out soon. */
+static int64_t patience(const struct route *route, int64_t deadline)
+{
+    int64_t soon = now_ms() + route->settings->io_timeout;
+
+    return route->count > 0 && soon < deadline ? soon : deadline;
+}
+
+/* Until when one may take: half of the time, which leaves some for the others. */
+static int64_t share(int64_t deadline, size_t others)
+{
+    int64_t now = now_ms(), half = (deadline - now) / 2;
+    int64_t at = now + (half > SHARE_MS ? half : SHARE_MS);
+
+    return others > 0 && at < deadline ? at : deadline;
+}
+
+/* More than half must name the same master.  Only those who do not answer use up time. */
 static bool ask_all_sentinels(struct route *route, int64_t deadline,
                               struct endpoint *master, struct trouble *trouble)
 {
     size_t count = route->settings->endpoint_count;
     struct endpoint named[ENDPOINTS_MAX];
+    int64_t until = patience(route, deadline), from;
     size_t answers = 0;
 
-    for (size_t i = 0; i < count; i++)
-        answers += ask_sentinel(route, i, deadline, &named[answers], trouble);
+    for (size_t i = 0; i < count && (from = now_ms()) < until; i++) {
+        if (!ask_sentinel(route, i, share(until, count - 1 - i), &named[answers],
+                          trouble))
+            continue;
+        answers++;
+        until += now_ms() - from;
+        if (until > deadline)
+            until = deadline;
+    }
     for (size_t i = 0; i < answers; i++) {
         size_t votes = 0;
 
@@ -200,7 +232,7 @@ static bool ask_all_sentinels(struct route *route, int64_t deadline,
             return true;
         }
     }
-    return trouble_set(trouble, TROUBLE_AWAY,
+    return trouble_set(trouble, answers > count / 2 ? TROUBLE_AWAY : TROUBLE_TIMEOUT,
                        "the sentinels do not agree on the master of '%.60s': %zu of %zu "
                        "answered",
                        route->settings->sentinel_master, answers, count);
@@ -209,12 +241,16 @@ static bool ask_all_sentinels(struct route *route, int64_t deadline,
 static bool ask_any_sentinel(struct route *route, int64_t deadline,
                              struct endpoint *master, struct trouble *trouble)
 {
-    size_t count = route->settings->endpoint_count;
+    size_t count = route->settings->endpoint_count, first = route->first_sentinel;
+    int64_t until = patience(route, deadline);
 
+    route->first_sentinel = (first + 1) % count; /* which has most time then */
     for (size_t i = 0; i < count; i++) {
-        size_t which = (route->first_sentinel + i) % count;
+        size_t which = (first + i) % count;
 
-        if (ask_sentinel(route, which, deadline, master, trouble)) {
+        if (now_ms() >= until)
+            return trouble_set(trouble, TROUBLE_TIMEOUT, "no sentinel answered in time");
+        if (ask_sentinel(route, which, share(until, count - 1 - i), master, trouble)) {
             route->first_sentinel = which;
             return true;
         }
@@ -328,7 +364,26 @@ static bool ask(struct route *route, int64_t deadline, struct slot_map *map,
     return true;
 }
 
-/* Locked when called and when it returns; the others wait for the one that asks. */
+/* No sentinel answered, although there was time. */
+static bool silent(const struct route *route, int64_t deadline,
+                   const struct trouble *trouble)
+{
+    return route->settings->mode == MODE_SENTINEL && now_ms() < deadline &&
+           (trouble->kind == TROUBLE_LOST || trouble->kind == TROUBLE_TIMEOUT);
+}
+
+/* Locked.  Where nobody answers the known master serves, and is asked for again less and
+ * less often: sooner where something speaks against it. */
+static void note_silence(struct route *route)
+{
+    int64_t pause = jitter_double(route->again_pause, ASK_PAUSE_MS,
+                                  PAUSE_TIMES * route->settings->io_timeout);
+
+    route->again_pause = pause;
+    route->again_at = now_ms() + pause / 2 + jitter(pause);
+}
+
+/* Locked when called and when it returns. */
 static bool learn(struct route *route, int64_t deadline, struct trouble *trouble)
 {
     struct slot_map *map = malloc(sizeof *map);
@@ -337,13 +392,18 @@ static bool learn(struct route *route, int64_t deadline, struct trouble *trouble
     if (map == NULL)
         return trouble_set(trouble, TROUBLE_NOMEM, "no memory");
     route->asking = true;
+    route->urgent = route->stale;
     route->stale = false;
     pthread_mutex_unlock(&route->lock);
     known = ask(route, deadline, map, trouble);
     pthread_mutex_lock(&route->lock);
     if (known && !adopt(route, map))
         known = trouble_set(trouble, TROUBLE_NOMEM, "no memory");
-    if (!known)
+    if (known)
+        route->again_pause = 0;
+    else if (silent(route, deadline, trouble))
+        note_silence(route);
+    else
         route->stale = true;
     route->asking = false;
     route->picked_at = now_ms();
@@ -410,14 +470,20 @@ static void doubt_unused(struct route *route)
     route->picked_at = now;
 }
 
-/* Locked.  What is in doubt is asked for. */
+/* Locked.  What is in doubt is asked for by one, and the others wait for the answer.
+ * Where there was none the last time, and there is no other doubt, the others go on. */
 static void refresh(struct route *route, int64_t deadline, struct trouble *trouble)
 {
+    int64_t now;
+
     trouble->kind = TROUBLE_NONE;
-    while (route->asking && wait_learnt(route, deadline))
-        ;
-    doubt_unused(route);
-    if (route->stale && !route->asking && now_ms() >= route->ask_at)
+    do
+        doubt_unused(route);
+    while (route->asking && (route->urgent || route->stale) &&
+           wait_learnt(route, deadline));
+    now = now_ms();
+    if (!route->asking && ((route->stale && now >= route->ask_at) ||
+                           (route->again_pause > 0 && now >= route->again_at)))
         (void)learn(route, deadline, trouble);
 }
 

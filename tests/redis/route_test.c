@@ -3,10 +3,14 @@
 #include "client.h"
 #include "proxy.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
 #include <criterion/criterion.h>
+
+#define PATIENCE_MS 60000
 
 static struct server other;
 
@@ -87,4 +91,213 @@ Test(redis_route, who_is_redirected_again_and_again_asks)
     cr_assert_geq(counter(store, "redirects"), 1);
     mako_store_unref(store);
     proxy_stop(proxy);
+}
+
+/* ---- sentinels ------------------------------------------------------------------------
+ */
+
+#define SENTINELS 5
+
+/* They pass on to the server, but for the one question. */
+static struct proxy *sentinels[SENTINELS];
+static size_t sentinel_count;
+
+static void silence(size_t from, size_t to)
+{
+    const struct proxy_rule swallow = {.fault = PROXY_SWALLOW};
+
+    for (size_t i = from; i < to; i++)
+        proxy_rule(sentinels[i], &swallow);
+}
+
+/* These and those behind them say that this is the master. */
+static void name_master(size_t from, const struct server *master)
+{
+    static char texts[2][64]; /* a line may still be saying one */
+    char *text = texts[master == &other];
+    struct proxy_rule rule = {.lie = {.words = "get-master", .text = text}};
+
+    rule.lie.len =
+        (size_t)snprintf(text, sizeof texts[0], "*2\r\n$9\r\n127.0.0.1\r\n$5\r\n%u\r\n",
+                         (unsigned)master->port);
+    for (size_t i = from; i < sentinel_count; i++)
+        proxy_rule(sentinels[i], &rule);
+}
+
+static mako_store *open_watched(size_t count, const char *options)
+{
+    char all[1024];
+    size_t len;
+    struct mako_error err = {""};
+    mako_store *store = NULL;
+
+    store_settings = ", \"retry_after\": 0";
+    server = (struct server){.options = {NULL}};
+    server_start(&server);
+    len = (size_t)snprintf(all, sizeof all,
+                           "\"mode\": \"sentinel\", \"sentinel_master\": \"m\", "
+                           "\"wait_replicas\": 0%s, \"endpoints\": \"",
+                           options);
+    for (sentinel_count = 0; sentinel_count < count; sentinel_count++) {
+        sentinels[sentinel_count] = proxy_start(server.port);
+        len += (size_t)snprintf(all + len, sizeof all - len, "%s127.0.0.1:%u",
+                                sentinel_count > 0 ? "," : "",
+                                (unsigned)proxy_port(sentinels[sentinel_count]));
+    }
+    (void)snprintf(all + len, sizeof all - len, "\"");
+    name_master(0, &server);
+    cr_assert_eq(open_with("crash", all, &store, &err), MAKO_OK, "%s", err.text);
+    return store;
+}
+
+static void finish(mako_store *store)
+{
+    mako_store_unref(store);
+    for (size_t i = 0; i < sentinel_count; i++)
+        proxy_stop(sentinels[i]);
+}
+
+/* Longer than io_timeout, so that a master that was not used is in doubt. */
+static void idle(uint64_t io_timeout)
+{
+    uint64_t end = now_ms() + io_timeout + 100;
+
+    while (now_ms() < end)
+        breathe();
+}
+
+/* However many there are: if each took as long as it may take alone, no time were left.
+ */
+Test(redis_route, silent_sentinels_do_not_stop_a_store)
+{
+    mako_store *store = open_watched(5, ", \"op_timeout\": \"20s\", \"io_timeout\": "
+                                        "\"1s\", \"connect_timeout\": \"4s\"");
+    uint64_t refreshes;
+
+    must_save(store, "a", 1, 100);
+    silence(0, 5);
+    refreshes = counter(store, "refreshes");
+    idle(1000);
+    must_save(store, "a", 2, 100);
+    cr_assert_gt(counter(store, "refreshes"), refreshes);
+    finish(store);
+}
+
+static void one_that_answers_is_heard(const char *options, size_t silent)
+{
+    mako_store *store = open_watched(3, options);
+    uint64_t end = now_ms() + PATIENCE_MS, seq = 1;
+
+    other = (struct server){.options = {NULL}};
+    server_start(&other);
+    must_save(store, "a", seq, 100);
+    silence(0, silent);
+    name_master(silent, &other);
+    do {
+        cr_assert(now_ms() < end, "the new master is not heard of");
+        idle(2000);
+        must_save(store, "a", ++seq, 100);
+    } while (!server_says(&other, "EXISTS snap:{a}", ":1"));
+    finish(store);
+}
+
+/* Behind those who say nothing there is one who knows the new master. */
+Test(redis_route, a_sentinel_is_heard_behind_silent_ones)
+{
+    one_that_answers_is_heard(", \"io_timeout\": \"2s\", \"op_timeout\": \"60s\"", 2);
+}
+
+Test(redis_route, a_majority_is_heard_behind_a_silent_one)
+{
+    one_that_answers_is_heard(", \"io_timeout\": \"2s\", \"op_timeout\": \"60s\", "
+                              "\"sentinel_majority\": true",
+                              1);
+}
+
+/* ---- threads --------------------------------------------------------------------------
+ */
+
+#define SAVERS 4
+
+static struct saver {
+    pthread_t thread;
+    mako_store *store;
+    char stream[16];
+    atomic_uint saves;
+    int status; /* of the last */
+    struct mako_error err;
+} savers[SAVERS];
+
+static atomic_bool stop;
+
+static void *run_saver(void *arg)
+{
+    struct saver *saver = arg;
+
+    while (!atomic_load(&stop) && saver->status == MAKO_OK) {
+        unsigned seq = atomic_load(&saver->saves) + 1;
+
+        saver->status = save(saver->store, saver->stream, seq, 100, &saver->err);
+        atomic_store(&saver->saves, seq);
+    }
+    return NULL;
+}
+
+static void start_savers(mako_store *store, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        savers[i] = (struct saver){.store = store};
+        (void)snprintf(savers[i].stream, sizeof savers[i].stream, "t%zu", i);
+        cr_assert_eq(pthread_create(&savers[i].thread, NULL, run_saver, &savers[i]), 0);
+    }
+}
+
+static void end_savers(size_t count)
+{
+    atomic_store(&stop, true);
+    for (size_t i = 0; i < count; i++) {
+        cr_assert_eq(pthread_join(savers[i].thread, NULL), 0);
+        cr_assert_eq(savers[i].status, MAKO_OK, "%s", savers[i].err.text);
+    }
+}
+
+static unsigned all_saves(void)
+{
+    unsigned sum = 0;
+
+    for (size_t i = 0; i < SAVERS; i++)
+        sum += atomic_load(&savers[i].saves);
+    return sum;
+}
+
+/* One asks the silent sentinels again, which takes io_timeout: saves that began and ended
+ * within that are the others'. */
+Test(redis_route, others_go_on_while_one_asks)
+{
+    mako_store *store = open_watched(
+        3, ", \"op_timeout\": \"60s\", \"io_timeout\": \"2s\", \"retry_max\": \"50ms\"");
+    uint64_t end = now_ms() + PATIENCE_MS, before, asked, from = 0;
+    unsigned saves = 0;
+    bool seen = false;
+
+    must_save(store, "a", 1, 100);
+    silence(0, 3);
+    idle(2000);
+    must_save(store, "a", 2, 100);
+    start_savers(store, SAVERS);
+    asked = counter(store, "refreshes");
+    for (before = now_ms(); !seen; breathe()) {
+        uint64_t now = now_ms(), count = counter(store, "refreshes");
+
+        cr_assert(now < end, "nobody saves while the sentinels are asked");
+        if (count != asked) {
+            asked = count;
+            saves = all_saves();
+            from = before; /* asking began after that */
+        }
+        seen = from > 0 && all_saves() > saves + 4 * SAVERS && now_ms() < from + 2000;
+        before = now;
+    }
+    end_savers(SAVERS);
+    finish(store);
 }
