@@ -193,7 +193,6 @@ static void place(struct window *window)
     struct trouble ignored;
     struct mako_error why;
 
-    window->picked = now_ms();
     for (size_t i = 0; i < window->count; i++) {
         struct item *item = &window->items[i];
         const struct item *before = i > 0 ? item - 1 : NULL;
@@ -209,6 +208,7 @@ static void place(struct window *window)
             finish(window, item, not_again(&why), &why);
         }
     }
+    window->picked = now_ms();
 }
 
 /* One pipeline a node. */

@@ -201,8 +201,8 @@ static bool attempt(struct progress *p, enum next *next, struct trouble *trouble
 {
     struct node *node = p->ask;
     bool asking = node != NULL, sent = false, done = false;
-    int64_t picked = now_ms();
     struct session *session;
+    int64_t picked;
     struct trouble of_route;
 
     p->ask = NULL;
@@ -212,6 +212,7 @@ static bool attempt(struct progress *p, enum next *next, struct trouble *trouble
         *next = NEXT_LATER;
         return false;
     }
+    picked = now_ms();
     if (node == p->unsafe) {
         *next = NEXT_FAIL;
         node_unref(node);
