@@ -168,14 +168,20 @@ static bool expect_ok(struct conn *conn, struct trouble *trouble)
     return ok;
 }
 
-static bool skip_answer(struct conn *conn, struct trouble *trouble)
+/* The answer to a name, which need not be given; a server that has no room for another
+ * client says so here. */
+static bool hear_name(struct conn *conn, struct trouble *trouble)
 {
     struct reply *reply = conn_reply(conn);
+    bool turned_away;
 
     if (reply == NULL)
         return conn_trouble(conn, trouble);
+    turned_away = reply->type == REPLY_ERROR &&
+                  !trouble_answer(trouble, conn_name(conn), reply->text, reply->len) &&
+                  trouble->kind == TROUBLE_AWAY;
     reply_free(reply);
-    return true;
+    return !turned_away;
 }
 
 static bool try_login(const struct settings *settings, struct conn *conn,
@@ -184,6 +190,7 @@ static bool try_login(const struct settings *settings, struct conn *conn,
 {
     bool select = settings->db != 0 && login == &settings->login;
     bool known = true, selected = true, told, sent;
+    struct trouble other;
 
     say_login(settings, conn, login, secret, secret_len, select);
     sent = conn_send(conn);
@@ -194,12 +201,9 @@ static bool try_login(const struct settings *settings, struct conn *conn,
         known = expect_ok(conn, trouble);
     if (!known && trouble->kind < TROUBLE_MOVED)
         return false;
-    if (select) {
-        struct trouble other;
-
+    if (select)
         selected = expect_ok(conn, known ? trouble : &other);
-    }
-    told = skip_answer(conn, trouble);
+    told = hear_name(conn, known && selected ? trouble : &other);
     return known && selected && told;
 }
 
