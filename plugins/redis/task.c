@@ -175,6 +175,24 @@ static enum next decide(struct progress *p, struct node *node, bool sent,
     return NEXT_FAIL;
 }
 
+/* It took long until there was a session, or until it could be believed: whether it is
+ * still the right one. */
+static bool pick_again(const struct progress *p, const struct session *session,
+                       bool asking, int64_t *picked, struct trouble *trouble)
+{
+    struct node *node = NULL;
+    bool same;
+
+    route_doubt(p->store->route);
+    same = !asking &&
+           route_pick(p->store->route, p->task->key->slot, p->deadline, &node, trouble) &&
+           node == session->node;
+    node_unref(node);
+    *picked = now_ms();
+    return same || trouble_set(trouble, TROUBLE_AWAY, "%.110s: took long to connect to",
+                               conn_name(session->conn));
+}
+
 /* True: done. */
 static bool attempt_with(struct progress *p, struct session *session, bool asking,
                          int64_t picked, bool *sent, struct trouble *trouble)
@@ -186,9 +204,9 @@ static bool attempt_with(struct progress *p, struct session *session, bool askin
     *sent = false;
     if (task->writes && !session_believed(session, until, trouble))
         return false;
-    if (task->writes && task_is_late(p->store, picked))
-        return trouble_set(trouble, TROUBLE_AWAY, "%.110s: took long to connect to",
-                           conn_name(session->conn));
+    if (task->writes && task_is_late(p->store, picked) &&
+        !pick_again(p, session, asking, &picked, trouble))
+        return false;
     if (task->writes)
         until = task_attempt_at(p->store, picked, task->bytes, p->deadline);
     done = task->run(task, session, asking, until, trouble);
