@@ -19,14 +19,20 @@
 #define USUAL_WAIT 1500
 #define LONG_WAIT  4000
 
+/* One who waits for a session. */
+struct waiter {
+    pthread_cond_t turn;
+    struct waiter *next;
+};
+
 struct node {
     const struct settings *settings;
     struct endpoint endpoint;
     atomic_uint refs;
     pthread_mutex_t lock;
-    pthread_cond_t freed;
-    struct session *idle; /* the last used first */
-    int64_t total;        /* idle, lent, and being made */
+    struct waiter *waiters; /* the longest first */
+    struct session *idle;   /* the last used first */
+    int64_t total;          /* idle, lent, and being made */
     atomic_uint_fast64_t epoch;
     atomic_bool down;
     bool lost; /* a connection was found broken */
@@ -37,16 +43,6 @@ struct node {
 
 /* ---- a node's life ------------------------------------------------------------------
  */
-
-static void init_cond(pthread_cond_t *cond)
-{
-    pthread_condattr_t attr;
-
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(cond, &attr);
-    pthread_condattr_destroy(&attr);
-}
 
 struct node *node_new(const struct settings *settings, const struct endpoint *endpoint)
 {
@@ -61,7 +57,6 @@ struct node *node_new(const struct settings *settings, const struct endpoint *en
     atomic_init(&node->down, false);
     atomic_init(&node->short_until, 0);
     pthread_mutex_init(&node->lock, NULL);
-    init_cond(&node->freed);
     return node;
 }
 
@@ -94,7 +89,6 @@ void node_unref(struct node *node)
         atomic_fetch_sub_explicit(&node->refs, 1, memory_order_acq_rel) != 1)
         return;
     close_idle(node->idle);
-    pthread_cond_destroy(&node->freed);
     pthread_mutex_destroy(&node->lock);
     free(node);
 }
@@ -263,6 +257,59 @@ bool session_login(const struct settings *settings, struct conn *conn,
     return session_check_master(conn, trouble);
 }
 
+/* ---- waiting --------------------------------------------------------------------------
+ *
+ * First come, first served: who gives a session back and wants one again waits behind
+ * those who wait already.
+ */
+
+static void init_cond(pthread_cond_t *cond)
+{
+    pthread_condattr_t attr;
+
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(cond, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
+/* Locked.  One may be lent, or made. */
+static bool available(const struct node *node)
+{
+    return node->idle != NULL || node->total < node->settings->pool_max;
+}
+
+/* Locked.  Wakes the one who waits longest, if there is something for him.  When he has
+ * it he does the same for the next. */
+static void call_next(struct node *node)
+{
+    if (node->waiters != NULL && available(node))
+        pthread_cond_signal(&node->waiters->turn);
+}
+
+/* Locked; false: the deadline passed. */
+static bool wait_turn(struct node *node, int64_t deadline)
+{
+    struct timespec until = {.tv_sec = (time_t)(deadline / 1000),
+                             .tv_nsec = (long)(deadline % 1000) * 1000000};
+    struct waiter self = {.next = NULL}, **at = &node->waiters;
+    bool in_time = true;
+
+    if (node->waiters == NULL && available(node))
+        return true;
+    init_cond(&self.turn);
+    while (*at != NULL)
+        at = &(*at)->next;
+    *at = &self;
+    while (in_time && !(node->waiters == &self && available(node)))
+        in_time = pthread_cond_timedwait(&self.turn, &node->lock, &until) != ETIMEDOUT;
+    for (at = &node->waiters; *at != &self;)
+        at = &(*at)->next;
+    *at = self.next;
+    pthread_cond_destroy(&self.turn);
+    return in_time;
+}
+
 /* ---- making sessions ------------------------------------------------------------------
  */
 
@@ -346,14 +393,13 @@ static struct session *make_unlocked(struct node *node, int64_t deadline,
     if (!may_try(node, trouble))
         return NULL;
     node->total++;
+    call_next(node);
     pthread_mutex_unlock(&node->lock);
     session = make(node, deadline, trouble);
     pthread_mutex_lock(&node->lock);
     note_try(node, session != NULL ? NULL : trouble);
-    if (session == NULL) {
+    if (session == NULL)
         node->total--;
-        pthread_cond_signal(&node->freed);
-    }
     return session;
 }
 
@@ -381,36 +427,22 @@ static struct session *take_idle(struct node *node)
     return NULL;
 }
 
-/* Locked; false: the deadline passed. */
-static bool wait_freed(struct node *node, int64_t deadline)
-{
-    struct timespec until = {.tv_sec = (time_t)(deadline / 1000),
-                             .tv_nsec = (long)(deadline % 1000) * 1000000};
-
-    return pthread_cond_timedwait(&node->freed, &node->lock, &until) != ETIMEDOUT;
-}
-
 bool node_borrow(struct node *node, int64_t deadline, struct session **out,
                  struct trouble *trouble)
 {
-    struct session *session;
+    struct session *session = NULL;
 
     pthread_mutex_lock(&node->lock);
-    for (;;) {
+    if (wait_turn(node, deadline)) {
         session = take_idle(node);
-        if (session != NULL)
-            break;
-        if (node->total < node->settings->pool_max) {
+        if (session == NULL)
             session = make_unlocked(node, deadline, trouble);
-            break;
-        }
-        if (!wait_freed(node, deadline)) {
-            (void)trouble_set(trouble, TROUBLE_AWAY,
-                              "%.110s: all %lld connections are in use (pool_max)",
-                              node->endpoint.host, (long long)node->settings->pool_max);
-            break;
-        }
+    } else {
+        (void)trouble_set(trouble, TROUBLE_AWAY,
+                          "%.110s: all %lld connections are in use (pool_max)",
+                          node->endpoint.host, (long long)node->settings->pool_max);
     }
+    call_next(node);
     pthread_mutex_unlock(&node->lock);
     if (session == NULL)
         return false;
@@ -432,25 +464,42 @@ bool node_private(struct node *node, int64_t deadline, struct session **out,
     return true;
 }
 
-/* The last lock of a session's node before it may go. */
-static bool keep(struct node *node, struct session *session)
+/* Locked.  Those that were not used for pool_idle, the last of the list, taken out. */
+static struct session *take_expired(struct node *node)
 {
-    bool good;
+    int64_t limit = now_ms() - node->settings->pool_idle;
+    struct session **at = &node->idle, *expired;
 
+    while (*at != NULL && (*at)->idle_since > limit)
+        at = &(*at)->next;
+    expired = *at;
+    *at = NULL;
+    for (struct session *each = expired; each != NULL; each = each->next)
+        node->total--;
+    return expired;
+}
+
+/* The last lock of a session's node before it may go.  What is to be closed now. */
+static struct session *keep(struct node *node, struct session *session)
+{
+    struct session *useless = session;
+
+    session->next = NULL;
     if (session->epoch == UINT64_MAX)
-        return false;
+        return session;
     pthread_mutex_lock(&node->lock);
-    good = session->epoch == atomic_load(&node->epoch);
-    if (good) {
+    if (session->epoch == atomic_load(&node->epoch)) {
         session->idle_since = now_ms();
         session->next = node->idle;
         node->idle = session;
+        useless = take_expired(node);
     } else {
         node->total--;
+        session->next = take_expired(node);
     }
-    pthread_cond_signal(&node->freed);
+    call_next(node);
     pthread_mutex_unlock(&node->lock);
-    return good;
+    return useless;
 }
 
 void node_return(struct session *session)
@@ -459,8 +508,7 @@ void node_return(struct session *session)
 
     if (session->epoch != UINT64_MAX && !conn_clean(session->conn))
         session->epoch = UINT64_MAX - 1; /* of no epoch: not kept */
-    if (!keep(node, session))
-        session_free(session);
+    close_idle(keep(node, session));
     node_unref(node);
 }
 
@@ -476,7 +524,7 @@ void node_drop(struct node *node, const struct trouble *why)
     node->idle = NULL;
     for (struct session *at = idle; at != NULL; at = at->next)
         node->total--;
-    pthread_cond_broadcast(&node->freed);
+    call_next(node); /* and he the others */
     pthread_mutex_unlock(&node->lock);
     close_idle(idle);
 }

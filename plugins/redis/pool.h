@@ -1,8 +1,9 @@
 /* plugins/redis/pool.h - one server (a node) and the connections to it.
  *
  * A session is a connection that is logged in.  At most pool_max are out or idle for a
- * node; idle ones are looked at before they are lent.  A node that cannot be reached is
- * tried by one caller at a time, the others hear at once what that one found. */
+ * node, and who must wait for one is served in turn; idle ones are looked at before they
+ * are lent.  A node that cannot be reached is tried by one caller at a time, the others
+ * hear at once what that one found. */
 #ifndef MAKO_REDIS_POOL_H
 #define MAKO_REDIS_POOL_H
 

@@ -1,9 +1,10 @@
-/* tests/redis/route_test.c - which server a store asks, and what it goes by where nobody
- * tells it. */
+/* tests/redis/route_test.c - which server a store asks, what it goes by where nobody
+ * tells it, and who waits for a connection. */
 #include "client.h"
 #include "proxy.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -300,4 +301,79 @@ Test(redis_route, others_go_on_while_one_asks)
     }
     end_savers(SAVERS);
     finish(store);
+}
+
+/* ---- waiting for a connection ---------------------------------------------------------
+ */
+
+/* A store whose server takes its time for every answer. */
+static mako_store *open_slow(struct proxy **proxy, const char *options)
+{
+    const struct proxy_rule drip = {.fault = PROXY_DRIP};
+    char all[512];
+    struct mako_error err = {""};
+    mako_store *store = NULL;
+
+    server = (struct server){.options = {NULL}};
+    server_start(&server);
+    *proxy = proxy_start(server.port);
+    (void)snprintf(all, sizeof all, "\"endpoints\": \"127.0.0.1:%u\"%s" PATIENT,
+                   (unsigned)proxy_port(*proxy), options);
+    cr_assert_eq(open_with("crash", all, &store, &err), MAKO_OK, "%s", err.text);
+    proxy_rule(*proxy, &drip);
+    return store;
+}
+
+/* Who gives something back goes on before who is woken by that: on one processor, and
+ * without the right of the woken to go first. */
+static void keep_the_processor(void)
+{
+    const struct sched_param none = {.sched_priority = 0};
+    cpu_set_t set;
+
+    CPU_ZERO(&set);
+    CPU_SET((size_t)sched_getcpu(), &set);
+    cr_assert_eq(sched_setaffinity(0, sizeof set, &set), 0);
+    (void)sched_setscheduler(0, SCHED_BATCH, &none);
+}
+
+/* Each has waited long when the one before gives the connection back, and wants it again
+ * at once. */
+Test(redis_route, who_waits_for_a_connection_gets_it_in_turn)
+{
+    struct proxy *proxy;
+    mako_store *store = open_slow(&proxy, ", \"pool_max\": 1");
+
+    keep_the_processor();
+    start_savers(store, SAVERS);
+    while (all_saves() < 20 * SAVERS)
+        breathe();
+    end_savers(SAVERS);
+    for (size_t i = 0; i < SAVERS; i++)
+        cr_assert_geq(atomic_load(&savers[i].saves), 14, "thread %zu: %u saves", i,
+                      atomic_load(&savers[i].saves));
+    mako_store_unref(store);
+    proxy_stop(proxy);
+}
+
+/* Those that are not needed any more are closed, although there is always one in use. */
+Test(redis_route, unused_connections_are_closed)
+{
+    const struct proxy_rule pass = {.fault = PROXY_PASS};
+    struct proxy *proxy;
+    mako_store *store = open_slow(&proxy, ", \"pool_idle\": \"1s\"");
+    uint64_t end, seq = 0;
+
+    start_savers(store, SAVERS);
+    while (counter(store, "connections") < SAVERS)
+        breathe();
+    end_savers(SAVERS);
+    proxy_rule(proxy, &pass);
+    for (end = now_ms() + PATIENCE_MS; counter(store, "connections") > 1; breathe()) {
+        must_save(store, "a", ++seq, 100);
+        cr_assert(now_ms() < end, "%llu connections are kept",
+                  (unsigned long long)counter(store, "connections"));
+    }
+    mako_store_unref(store);
+    proxy_stop(proxy);
 }
