@@ -223,7 +223,7 @@ Test(redis_route, a_majority_is_heard_behind_a_silent_one)
 static struct saver {
     pthread_t thread;
     mako_store *store;
-    char stream[16];
+    char stream[32];
     atomic_uint saves;
     int status; /* of the last */
     struct mako_error err;
