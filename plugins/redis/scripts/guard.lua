@@ -3,8 +3,8 @@
 -- KEYS: the keys.  ARGV: the new sequences in one string.
 local call, read = redis.pcall, struct.unpack
 -- Without MULTI it would be by itself, and what it removes gone, whatever becomes of the
--- values behind it: a right that was there when the connection was made.  Without EXEC it is not at
--- all.
+-- values behind it: a right that was there when the connection was made.  Without EXEC it
+-- does not run.
 local may = redis.acl_check_cmd
 if may and not may('MULTI') then return 0 end
 -- Read as floating point numbers, which they are not, integers keep their order, as long
